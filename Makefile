@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target sets up what it needs: a virtual environment in .venv, Node and the CDK CLI inside it and node_modules.
+SHELL := /bin/sh
+.SHELLFLAGS := -ec
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+ENV ?= dev
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+# The pinned Node (from PyPI) stands in .venv/bin: whatever Node the machine has is never used.
+export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
+export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
+export CDK_DISABLE_CLI_TELEMETRY := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export NODE_NO_WARNINGS := 1
+
+PIP_INSTALL = $(PY) -m pip install --quiet --require-hashes -r
+
+.PHONY: help
+help: ## list these targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- set-up: each stamp is younger than what it was made from -------------------------------------------------------
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is %d.%d (%s). Name another one: make PYTHON=python3.12 ..." % (v[0], v[1], sys.executable))'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/app.stamp: requirements.txt $(VENV)/pyvenv.cfg
+	@echo "installing the CDK app's requirements into $(VENV) ..."
+	@$(PIP_INSTALL) requirements.txt
+	@touch $@
+
+$(VENV)/local.stamp: requirements-local.txt $(VENV)/app.stamp
+	@echo "installing what the local AWS and core device need ..."
+	@$(PIP_INSTALL) requirements-local.txt
+	@touch $@
+
+$(VENV)/dev.stamp: requirements-dev.txt $(VENV)/local.stamp
+	@echo "installing the development tools ..."
+	@$(PIP_INSTALL) requirements-dev.txt
+	@touch $@
+
+node_modules/cdk.stamp: package-lock.json $(VENV)/app.stamp
+	@echo "installing the CDK CLI ..."
+	@npm ci --silent --no-audit --no-fund
+	@touch $@
+
+$(VENV)/aws.stamp: local/aws/requirements.txt $(VENV)/pyvenv.cfg
+	@echo "installing the embedded AWS ..."
+	@$(PYTHON) -m venv --clear $(VENV)/aws
+	@$(VENV)/aws/bin/python -m pip install --quiet --require-hashes -r local/aws/requirements.txt
+	@touch $@
+
+.PHONY: setup
+setup: $(VENV)/dev.stamp $(VENV)/aws.stamp node_modules/cdk.stamp ## install everything; the other targets work without a network after it
+
+# --- the two commands -----------------------------------------------------------------------------------------------
+.PHONY: demo
+demo: $(VENV)/local.stamp $(VENV)/aws.stamp node_modules/cdk.stamp ## from clone to a prediction in the bucket, on this machine
+	@$(PY) -m local.demo
+
+.PHONY: test
+test: check ## everything: the checks below, then every test with the end-to-end run
+	@$(PY) -m pytest
+
+# --- its parts ------------------------------------------------------------------------------------------------------
+.PHONY: check
+check: lint types synth ## lint, types, synth with cdk-nag and cfn-lint; needs no network once set up
+
+.PHONY: lint
+lint: $(VENV)/dev.stamp ## ruff (format and rules) and the arrows between packages
+	@ruff format --check --quiet .
+	@ruff check --quiet .
+	@lint-imports --no-cache > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+
+.PHONY: types
+types: $(VENV)/dev.stamp ## mypy --strict, tests included
+	@mypy --no-error-summary .
+
+.PHONY: synth
+synth: $(VENV)/dev.stamp node_modules/cdk.stamp ## synthesise every environment into cdk.out; cdk-nag and cfn-lint
+	@rm -rf cdk.out
+	@cdk synth '**' --quiet
+	@cfn-lint
+
+.PHONY: format
+format: $(VENV)/dev.stamp ## let ruff mend what it can
+	@ruff format .
+	@ruff check --fix .
+
+.PHONY: lock
+lock: $(VENV)/dev.stamp ## allot versions in components.lock to changed components
+	@$(PY) -m stacks.lock
+
+.PHONY: stubs
+stubs: $(VENV)/dev.stamp ## generate the gRPC stubs of agent.proto again; a test holds them against it
+	@$(PY) -m grpc_tools.protoc -I component_src/common --python_out=component_src/common \
+	  --grpc_python_out=component_src/common edge_contract/agent.proto
+
+# The device's locks resolve for Python 3.9 to 3.13 on every platform; the others for the Python of this project.
+COMPILE = uv pip compile --quiet --universal --generate-hashes --no-header --custom-compile-command "make requirements"
+.PHONY: requirements
+requirements: $(VENV)/dev.stamp ## compile every requirements file again (needs the network)
+	@$(COMPILE) $(UPGRADE) pyproject.toml --group dev -o requirements-dev.txt
+	@$(COMPILE) pyproject.toml --group local -c requirements-dev.txt -o requirements-local.txt
+	@$(COMPILE) pyproject.toml -c requirements-dev.txt -o requirements.txt
+	@$(COMPILE) $(UPGRADE) local/aws/requirements.in -o local/aws/requirements.txt
+	@for component in component_src/*/requirements.in; do \
+	  $(COMPILE) $(UPGRADE) --python-version 3.9 $$component -o $${component%.in}.txt; done
+
+.PHONY: clean
+clean: ## remove what was built and installed here
+	rm -rf $(VENV) node_modules cdk.out build .mypy_cache .ruff_cache .pytest_cache .hypothesis
