@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's client: what every inference component talks through."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable
+
+import grpc
+
+from edge_contract import agent_pb2, agent_pb2_grpc, tensors
+from edge_contract.errors import (
+    AgentAlreadyExistsError,
+    AgentError,
+    AgentNotFoundError,
+    AgentUnavailableError,
+    from_rpc_error,
+)
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    import numpy as np
+
+#: Longest message in either direction, bytes: an inline 4K RGB frame as float32 (95 MiB) fits. The agent's default too.
+MAX_MESSAGE_BYTES = 128 * 1024 * 1024
+#: A unix socket's path as the kernel limits it, without the terminating zero.
+MAX_SOCKET_PATH_BYTES = 107
+_POLL_SECONDS = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A loaded model as the agent describes it; in a shape, -1 stands for any length."""
+
+    name: str
+    url: str
+    inputs: tuple[tensors.TensorSpec, ...]
+    outputs: tuple[tensors.TensorSpec, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Auxiliary:
+    """Data of a capture that is no tensor.
+
+    Attributes:
+        name: The content type that the record shows, such as ``jpg`` or ``json``.
+        data: The bytes.
+        encoding: How the bytes are encoded.
+    """
+
+    name: str
+    data: bytes
+    encoding: agent_pb2.Encoding = agent_pb2.NONE
+
+
+class CaptureStatus(enum.Enum):
+    """How far a capture has come."""
+
+    FAILURE = 0
+    SUCCESS = 1
+    IN_PROGRESS = 2
+
+
+class AgentClient:
+    """Calls the agent at a unix socket; usable from several threads, and across restarts of the agent.
+
+    Args:
+        socket_path: The agent's ``UnixSocketName``; it need not exist yet.
+        timeout: Seconds that a call may take where the method does not say otherwise.
+        max_message_bytes: Longest message in either direction.
+
+    Raises:
+        ValueError: The path is longer than a unix socket's may be.
+
+    Every method that calls the agent raises a subclass of ``AgentError`` named after the status.
+    """
+
+    def __init__(
+        self,
+        socket_path: str | os.PathLike[str],
+        *,
+        timeout: float = 10.0,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
+        self.socket_path = Path(socket_path).absolute()
+        length = len(os.fsencode(self.socket_path))
+        if length > MAX_SOCKET_PATH_BYTES:
+            raise ValueError(
+                f"socket path {self.socket_path}: expected at most {MAX_SOCKET_PATH_BYTES} bytes, got {length}"
+            )
+        self._timeout = timeout
+        self._channel = grpc.insecure_channel(
+            f"unix://{self.socket_path}",
+            options=(
+                ("grpc.enable_http_proxy", 0),
+                ("grpc.max_send_message_length", max_message_bytes),
+                ("grpc.max_receive_message_length", max_message_bytes),
+                # The default grows to two minutes, in which a restarted agent would wait for its clients.
+                ("grpc.initial_reconnect_backoff_ms", 100),
+                ("grpc.min_reconnect_backoff_ms", 100),
+                ("grpc.max_reconnect_backoff_ms", 1000),
+            ),
+        )
+        self._stub = agent_pb2_grpc.AgentStub(self._channel)  # type: ignore[no-untyped-call] # generated without types
+
+    def __enter__(self) -> AgentClient:  # noqa: PYI034 # Self is not in the devices' oldest Python
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection; calls that run are cancelled. May be called again."""
+        self._channel.close()
+
+    def wait_until_ready(self, seconds: float) -> None:
+        """Wait until an agent answers at the socket.
+
+        Args:
+            seconds: How long to wait.
+
+        Raises:
+            AgentUnavailableError: Nobody answered in that time; the message says whether the socket exists.
+        """
+        deadline = time.monotonic() + seconds
+        while not self.socket_path.exists():
+            if time.monotonic() >= deadline:
+                raise self._not_ready(f"{self.socket_path} does not exist", seconds)
+            time.sleep(_POLL_SECONDS)
+        ready = grpc.channel_ready_future(self._channel)
+        try:
+            ready.result(timeout=max(deadline - time.monotonic(), _POLL_SECONDS))
+        except grpc.FutureTimeoutError:
+            raise self._not_ready(f"{self.socket_path} exists but nobody accepts a connection", seconds) from None
+        finally:
+            ready.cancel()
+
+    @staticmethod
+    def _not_ready(finding: str, seconds: float) -> AgentUnavailableError:
+        return AgentUnavailableError(
+            grpc.StatusCode.UNAVAILABLE,
+            f"expected the agent at its socket within {seconds:g} s, but {finding}; "
+            "is the agent running, and is UnixSocketName the same on both sides?",
+            rpc="wait_until_ready",
+        )
+
+    def load_model(self, url: str, name: str, *, timeout: float = 120.0) -> Model:
+        """Load the package in a directory.
+
+        Args:
+            url: Absolute, ``file://``, or relative to the agent's working directory.
+            name: The handle that other calls will use.
+            timeout: Seconds; large models take long.
+        """
+        request = agent_pb2.LoadModelRequest(url=url, name=name, handle=name)
+        return _model(self._call("LoadModel", request, timeout).model)
+
+    def ensure_loaded(self, url: str, name: str, *, timeout: float = 120.0) -> Model:
+        """Load a model unless one is loaded under this name already, and describe it."""
+        try:
+            return self.load_model(url, name, timeout=timeout)
+        except AgentAlreadyExistsError:
+            return self.describe_model(name)
+
+    def unload_model(self, name: str) -> None:
+        """Unload a model."""
+        self._call("UnLoadModel", agent_pb2.UnLoadModelRequest(name=name, handle=name))
+
+    def list_models(self) -> list[Model]:
+        """List the loaded models."""
+        return [_model(model) for model in self._call("ListModels", agent_pb2.ListModelsRequest()).models]
+
+    def describe_model(self, name: str) -> Model:
+        """Describe a loaded model."""
+        request = agent_pb2.DescribeModelRequest(name=name, handle=name)
+        return _model(self._call("DescribeModel", request).model)
+
+    def predict(
+        self, name: str, inputs: Mapping[str, np.ndarray[Any, Any]], timeout: float | None = None
+    ) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+        """Run one inference.
+
+        Args:
+            name: The model's handle.
+            inputs: An array for each input of the model.
+            timeout: Seconds; the client's timeout when absent.
+
+        Returns:
+            A read-only array for each output, in the model's order.
+
+        Raises:
+            TensorError: An array has a type that the contract does not know.
+        """
+        request = agent_pb2.PredictRequest(name=name, handle=name, tensors=tensors.to_tensors(inputs))
+        return tensors.from_tensors(self._call("Predict", request, timeout).tensors)
+
+    def capture_data(
+        self,
+        model: str,
+        capture_id: str,
+        inputs: Mapping[str, np.ndarray[Any, Any]],
+        outputs: Mapping[str, np.ndarray[Any, Any]],
+        *,
+        inference_timestamp: dt.datetime | None = None,
+        auxiliary_inputs: Sequence[Auxiliary] = (),
+        auxiliary_outputs: Sequence[Auxiliary] = (),
+    ) -> None:
+        """Keep the data of an inference; when this returns, a crash of the agent cannot lose it.
+
+        Args:
+            model: The model's handle.
+            capture_id: Unique; a UUID will do.
+            inputs: Arrays by tensor name.
+            outputs: Arrays by tensor name.
+            inference_timestamp: With a time zone; the time of receipt when absent.
+            auxiliary_inputs: What else went in.
+            auxiliary_outputs: What else came out.
+
+        Raises:
+            TensorError: An array has a type that the contract does not know.
+            ValueError: The timestamp has no time zone.
+        """
+        request = agent_pb2.CaptureDataRequest(
+            model_name=model,
+            model_handle=model,
+            capture_id=capture_id,
+            input_tensors=tensors.to_tensors(inputs),
+            output_tensors=tensors.to_tensors(outputs),
+            inputs=[_auxiliary(item) for item in auxiliary_inputs],
+            outputs=[_auxiliary(item) for item in auxiliary_outputs],
+        )
+        if inference_timestamp is not None:
+            request.inference_timestamp.CopyFrom(_timestamp(inference_timestamp))
+        self._call("CaptureData", request)
+
+    def capture_status(self, capture_id: str) -> CaptureStatus:
+        """Ask how far a capture has come."""
+        request = agent_pb2.GetCaptureDataStatusRequest(capture_id=capture_id)
+        return CaptureStatus(self._call("GetCaptureDataStatus", request).status)
+
+    def _call(self, rpc: str, request: object, timeout: float | None = None) -> Any:
+        method: Callable[..., Any] = getattr(self._stub, rpc)
+        try:
+            return method(request, timeout=self._timeout if timeout is None else timeout)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, rpc=rpc) from error
+
+
+def _model(model: agent_pb2.Model) -> Model:
+    return Model(
+        name=model.handle or model.name,
+        url=model.url,
+        inputs=tuple(map(tensors.from_metadata, model.input_tensor_metadatas)),
+        outputs=tuple(map(tensors.from_metadata, model.output_tensor_metadatas)),
+    )
+
+
+def _auxiliary(item: Auxiliary) -> agent_pb2.AuxiliaryData:
+    return agent_pb2.AuxiliaryData(name=item.name, encoding=item.encoding, byte_data=item.data)
+
+
+def _timestamp(moment: dt.datetime) -> agent_pb2.Timestamp:
+    if moment.tzinfo is None:
+        raise ValueError(f"inference timestamp {moment}: expected a time zone, got none")
+    seconds = math.floor(moment.timestamp())
+    return agent_pb2.Timestamp(seconds=seconds, nanos=moment.microsecond * 1000)
+
+
+__all__ = [
+    "MAX_MESSAGE_BYTES",
+    "MAX_SOCKET_PATH_BYTES",
+    "AgentClient",
+    "AgentError",
+    "AgentNotFoundError",
+    "AgentUnavailableError",
+    "Auxiliary",
+    "CaptureStatus",
+    "Model",
+]
