@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import aws_cdk as cdk
+import aws_cdk.aws_iam as iam
+import aws_cdk.aws_lambda as lambda_
+import aws_cdk.aws_logs as logs
+from aws_cdk import custom_resources
+from constructs import Construct
+
+from edge_constructs.acknowledge import acknowledge
+from edge_package.archive import FileContent, read_tree, write_zip
+
+_HERE = Path(__file__).parent
+_COMMON = _HERE.parents[1] / "component_src" / "common"
+_SHARED = ("__init__.py", "handler_kernel.py", "s3_objects.py")
+
+
+class CustomResourceProvider(Construct):
+    """A Lambda handler behind the CDK's provider framework, with a role of its own and bounded time.
+
+    Args:
+        scope: the construct it stands in.
+        id_: its id there.
+        handler: a module of this package; it has `on_event` and, where `asynchronous`, `is_complete`.
+        statements: all that the handler may do beside writing its log.
+        common: packages of component_src/common that the handler imports.
+        asynchronous: whether the framework polls `is_complete` until the work is done.
+        log_retention: how long logs are kept.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        handler: str,
+        statements: Sequence[iam.PolicyStatement],
+        common: Sequence[str] = (),
+        asynchronous: bool = False,
+        log_retention: logs.RetentionDays,
+    ) -> None:
+        super().__init__(scope, id_)
+        self._log_retention = log_retention
+        self._role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        for statement in statements:
+            self._role.add_to_policy(statement)
+        # The CDK copies an asset when it is declared: the file may go afterwards.
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, f"{handler}.zip")
+            write_zip(_files(handler, common), path)
+            code = lambda_.Code.from_asset(str(path))
+            entries = ("on_event", "is_complete") if asynchronous else ("on_event",)
+            functions = [self._function(code, f"edge_constructs.{handler}", entry) for entry in entries]
+        self._provider = custom_resources.Provider(
+            self,
+            "Provider",
+            on_event_handler=functions[0],
+            is_complete_handler=functions[1] if asynchronous else None,
+            query_interval=cdk.Duration.seconds(5) if asynchronous else None,
+            total_timeout=cdk.Duration.minutes(30) if asynchronous else None,
+            log_group=self._log_group("ProviderLogs"),
+        )
+        self._acknowledge_framework()
+
+    @property
+    def service_token(self) -> str:
+        """What a `CustomResource` is given as its `service_token`."""
+        return self._provider.service_token
+
+    def _log_group(self, id_: str) -> logs.LogGroup:
+        return logs.LogGroup(self, id_, retention=self._log_retention, removal_policy=cdk.RemovalPolicy.DESTROY)
+
+    def _function(self, code: lambda_.Code, module: str, entry: str) -> lambda_.Function:
+        id_ = "".join(part.title() for part in entry.split("_"))
+        log_group = self._log_group(f"{id_}Logs")
+        log_group.grant_write(self._role)
+        return lambda_.Function(
+            self,
+            id_,
+            code=code,
+            handler=f"{module}.{entry}",
+            runtime=lambda_.Runtime.PYTHON_3_14,
+            role=self._role.without_policy_updates(),
+            timeout=cdk.Duration.minutes(14),
+            memory_size=512,
+            ephemeral_storage_size=cdk.Size.gibibytes(4),
+            log_group=log_group,
+        )
+
+    def _acknowledge_framework(self) -> None:
+        acknowledge(
+            self._provider,
+            rule="AwsSolutions-IAM4[Policy::arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole]",
+            reason="The CDK's provider framework attaches this managed policy to its own functions: log writing only.",
+        )
+
+
+def _files(handler: str, common: Sequence[str]) -> dict[str, FileContent]:
+    """What the handler's zip holds: its module, the shared ones, and the common packages."""
+    names = (*_SHARED, f"{handler}.py")
+    files = {f"edge_constructs/{name}": FileContent((_HERE / name).read_bytes()) for name in names}
+    for package in common:
+        tree = read_tree(_COMMON / package, exclude=("__pycache__",))
+        files.update({f"{package}/{path}": content for path, content in tree.items()})
+    return files

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import aws_cdk as cdk
+import aws_cdk.aws_iam as iam
+import aws_cdk.aws_iot as iot
+import aws_cdk.aws_logs as logs
+from constructs import Construct
+
+from edge_constructs.custom_resource import CustomResourceProvider
+
+
+class DeviceFleet(Construct):
+    """The open fleet: a thing group, a thing for each device, and the things' membership.
+
+    Args:
+        scope: the construct it stands in.
+        id_: its id there.
+        fleet_name: the thing group's name, and Edge Manager's `DeviceFleetName` on the devices.
+        thing_names: one a device.
+        log_retention: of the membership handler's logs.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        fleet_name: str,
+        thing_names: Sequence[str],
+        log_retention: logs.RetentionDays,
+    ) -> None:
+        super().__init__(scope, id_)
+        stack = cdk.Stack.of(self)
+        iot_arn = f"arn:{stack.partition}:iot:{stack.region}:{stack.account}"
+        self.group = iot.CfnThingGroup(self, "Group", thing_group_name=fleet_name)
+        membership = CustomResourceProvider(
+            self,
+            "Membership",
+            handler="group_membership_handler",
+            statements=[
+                iam.PolicyStatement(
+                    sid="ChangeMembership",
+                    actions=["iot:AddThingToThingGroup", "iot:RemoveThingFromThingGroup"],
+                    resources=[
+                        f"{iot_arn}:thinggroup/{fleet_name}",
+                        *(f"{iot_arn}:thing/{name}" for name in thing_names),
+                    ],
+                )
+            ],
+            log_retention=log_retention,
+        )
+        for name in thing_names:
+            thing = iot.CfnThing(self, f"Thing-{name}", thing_name=name)
+            member = cdk.CustomResource(
+                self,
+                f"Member-{name}",
+                resource_type="Custom::ThingGroupMembership",
+                service_token=membership.service_token,
+                service_timeout=cdk.Duration.minutes(5),
+                properties={"ThingGroupName": fleet_name, "ThingName": name},
+            )
+            member.node.add_dependency(thing, self.group)

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import aws_cdk as cdk
+import aws_cdk.aws_iam as iam
+import aws_cdk.aws_iot as iot
+from constructs import Construct
+
+from edge_constructs.acknowledge import acknowledge
+
+
+class TokenExchange(Construct):
+    """The Greengrass token exchange role and its IoT role alias: the AWS permissions of every component on a device.
+
+    The role starts with nothing but what the nucleus needs for its logs; buckets are granted one by one.
+
+    Args:
+        scope: the construct it stands in.
+        id_: its id there.
+        role_name: must start with `SageMaker` (specification §1.1).
+        alias_name: must start with `SageMakerEdge` (specification §1.2).
+    """
+
+    def __init__(self, scope: Construct, id_: str, *, role_name: str, alias_name: str) -> None:
+        super().__init__(scope, id_)
+        stack = cdk.Stack.of(self)
+        self.role = iam.Role(
+            self,
+            "Role",
+            role_name=role_name,
+            description="Assumed by Greengrass core devices through the role alias; SageMaker reads it for the fleet.",
+            assumed_by=iam.ServicePrincipal("credentials.iot.amazonaws.com"),
+        )
+        # Bound to the account: otherwise anyone's SageMaker could be made to act with it (confused deputy). IoT's
+        # credential provider sets no source account, so its statement carries no such condition.
+        trust = self.role.assume_role_policy
+        assert trust is not None  # noqa: S101 -- for mypy: a role that is created always has one
+        trust.add_statements(
+            iam.PolicyStatement(
+                actions=["sts:AssumeRole"],
+                principals=[iam.ServicePrincipal("sagemaker.amazonaws.com")],
+                conditions={"StringEquals": {"aws:SourceAccount": stack.account}},
+            )
+        )
+        logs = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group:/aws/greengrass/*"
+        self._allow(
+            "NucleusLogs",
+            ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
+            logs,
+        )
+        acknowledge(
+            self.role,
+            rule=f"AwsSolutions-IAM5[Resource::{logs}]",
+            reason="Greengrass names a log group per component and a stream per device and day.",
+        )
+        self.alias = iot.CfnRoleAlias(
+            self, "Alias", role_alias=alias_name, role_arn=self.role.role_arn, credential_duration_seconds=3600
+        )
+
+    def allow_capture(self, *, bucket: str, prefix: str) -> None:
+        """Let devices write captures below `prefix` of `bucket`, and find out where the bucket is."""
+        objects = f"arn:aws:s3:::{bucket}/{prefix}/*"
+        self._allow("WriteCaptures", ["s3:PutObject"], objects)
+        self._allow("LocateCaptureBucket", ["s3:GetBucketLocation"], f"arn:aws:s3:::{bucket}")
+        acknowledge(
+            self.role,
+            rule=f"AwsSolutions-IAM5[Resource::{objects}]",
+            reason="Capture keys hold model, hour and a random name; the prefix is the bound.",
+        )
+
+    def allow_artifacts(self, *, bucket: str, prefixes: list[str]) -> None:
+        """Let devices read what lies below `prefixes` of the artifact bucket."""
+        for prefix in prefixes:
+            objects = f"arn:aws:s3:::{bucket}/{prefix}/*"
+            self._allow(f"Read{prefix.title()}", ["s3:GetObject"], objects)
+            acknowledge(
+                self.role,
+                rule=f"AwsSolutions-IAM5[Resource::{objects}]",
+                reason="Each version is a key of its own, and a device may be told to run any of them.",
+            )
+        self._allow("LocateArtifactBucket", ["s3:GetBucketLocation"], f"arn:aws:s3:::{bucket}")
+
+    def _allow(self, sid: str, actions: list[str], resource: str) -> None:
+        self.role.add_to_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=[resource]))

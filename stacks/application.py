@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import aws_cdk as cdk
+from cdk_nag import AwsSolutionsChecks
+from constructs import Construct
+
+from edge_constructs.component_lock import ComponentLock
+from stacks.components import LOCK, ROOT, load_model, load_sources
+from stacks.environment import Environment, EnvironmentFileError, load_environment, overrides_for
+from stacks.fleet import FleetStack
+from stacks.models import ModelsStack
+from stacks.release import ReleaseStack
+
+ENVIRONMENTS = ROOT / "environments"
+
+
+class EnvironmentStage(cdk.Stage):
+    """One environment: Fleet, Models and Release, deployed in this order."""
+
+    def __init__(self, scope: Construct, id_: str, *, environment: Environment) -> None:
+        super().__init__(scope, id_, env=cdk.Environment(account=environment.account, region=environment.region))
+        if environment.edge_manager != "open":
+            raise EnvironmentFileError(
+                f'{environment.name}: edge_manager = "{environment.edge_manager}" is not built yet: AWS discontinued '
+                'SageMaker Edge Manager on 26 April 2024; use edge_manager = "open"'
+            )
+        model = load_model(environment.inference.model)
+        prefix = environment.namespace
+        fleet = FleetStack(self, "Fleet", environment=environment, stack_name=f"{prefix}-Fleet")
+        models = ModelsStack(self, "Models", environment=environment, model=model, stack_name=f"{prefix}-Models")
+        release = ReleaseStack(
+            self,
+            "Release",
+            environment=environment,
+            sources=load_sources(),
+            model=model,
+            lock=ComponentLock.read(LOCK),
+            stack_name=f"{prefix}-Release",
+        )
+        models.add_stack_dependency(fleet)
+        release.add_stack_dependency(models)
+
+
+def build_app(*, context: Mapping[str, Any] | None = None, outdir: str | None = None) -> cdk.App:
+    """The CDK app with every environment of `environments/`, or the one that the context's `env` names.
+
+    cdk.json's context is read here as well, so that tests and `python app.py` synthesise what the CLI does.
+
+    Raises:
+        EnvironmentFileError: `env` names no environment, or an environment is wrong.
+    """
+    settings = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
+    app = cdk.App(
+        context={**settings, **(context or {})},
+        outdir=outdir,
+        analytics_reporting=False,
+        default_stack_synthesizer=cdk.DefaultStackSynthesizer(generate_bootstrap_version_rule=False),
+    )
+    cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    paths = {path.stem: path for path in sorted(ENVIRONMENTS.glob("*.toml"))}
+    wanted = app.node.try_get_context("env")
+    if wanted is not None and wanted not in paths:
+        raise EnvironmentFileError(f"context env: one of {', '.join(paths)} is expected, got {wanted!r}")
+    for name, path in paths.items():
+        if wanted in {None, name}:
+            overrides = overrides_for(name, app.node.get_all_context())
+            EnvironmentStage(app, name, environment=load_environment(path, overrides=overrides))
+    return app

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The components that this project builds, and where they lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge_constructs.component_source import ComponentSource, load_component, model_component
+from edge_constructs.model_folder import ModelFolder, load_model_folder
+
+ROOT = Path(__file__).parents[1]
+LOCK = ROOT / "components.lock"
+
+_SOURCES = ROOT / "component_src"
+# Component folder -> the packages of component_src/common that go into its artifact.
+FOLDERS = {
+    "agent": ("edge_contract", "edge_install", "edge_package"),
+    "image_classification": ("edge_contract", "edge_install"),
+}
+
+
+def load_sources() -> dict[str, ComponentSource]:
+    """The components with an artifact of their own, by folder."""
+    return {folder: load_component(_SOURCES / folder, common=common) for folder, common in FOLDERS.items()}
+
+
+def load_model(name: str) -> ModelFolder:
+    """A model of `models/` by its folder's name.
+
+    Raises:
+        ModelFolderError: there is none, or it is wrong.
+    """
+    return load_model_folder(ROOT / "models" / name)
+
+
+def all_sources() -> list[ComponentSource]:
+    """Every component that the lock has a version for: those with artifacts, and one for each model."""
+    models = sorted(path.parent.name for path in (ROOT / "models").glob("*/model.toml"))
+    return [*load_sources().values(), *(model_component(load_model(name)) for name in models)]

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An environment: what `environments/<name>.toml` says, typed and checked before anything is synthesised."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+# AWS's account number for documentation: what is synthesised without an account of one's own carries it.
+DOCUMENTATION_ACCOUNT = "111122223333"
+DEFAULT_REGION = "us-east-1"
+
+_settings = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+
+# A thing name is also Edge Manager's DeviceName, and thing names are lower case there: specification §1.7.
+DeviceName = Annotated[str, Field(pattern=r"^[a-z0-9](-*[a-z0-9]){0,62}$")]
+SocketPath = Annotated[str, Field(pattern=r"^/.+$", max_length=107)]  # sun_path of a unix socket, less its final NUL
+Days = Annotated[int, Field(ge=1, le=3650)]
+Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+
+
+class EnvironmentFileError(ValueError):
+    """An environment file or an override is wrong; the message names file, key, expectation and finding."""
+
+
+@_settings
+class Retention:
+    """How long data is kept, in days."""
+
+    captures_days: Days = 365
+    logs_days: Literal[1, 7, 30, 90, 180, 365] = 30
+
+
+@_settings
+class Greengrass:
+    """The public components that a deployment pins: unpinned ones update themselves and restart devices."""
+
+    nucleus: Literal["aws.greengrass.Nucleus", "aws.greengrass.NucleusLite"] = "aws.greengrass.Nucleus"
+    nucleus_version: Version
+    token_exchange_service_version: Version
+
+
+@_settings
+class Agent:
+    """Where the agent listens, and how much it logs."""
+
+    unix_socket_name: SocketPath = "/tmp/aws.greengrass.SageMakerEdgeManager.sock"  # noqa: S108 -- Edge Manager's default
+    log_verbose: bool = False
+
+
+@_settings
+class Capture:
+    """Edge Manager's capture parameters, with its defaults (specification §2.2)."""
+
+    destination: Literal["Cloud", "Disk"] = "Cloud"
+    folder_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")] = "sme-capture"
+    batch_size: Annotated[int, Field(ge=1)] = 10
+    buffer_size: Annotated[int, Field(ge=2)] = 30
+    push_period_seconds: Annotated[int, Field(ge=1)] = 4
+    base64_embed_limit: Annotated[int, Field(ge=0, le=3072)] = 3072
+
+
+@_settings
+class Inference:
+    """What the image classification component does (the parameters of AWS's sample component)."""
+
+    model: str
+    image_name: str = ""
+    image_directory: str = ""
+    interval_seconds: Annotated[int, Field(ge=1)] = 3600
+    topic: Annotated[str, Field(pattern=r"^[^#+$\x00-\x1f]*$", max_length=256)] = (
+        "gg/sageMakerEdgeManager/image-classification"
+    )
+
+
+@_settings
+class Environment:
+    """One environment, whole. `account` and `region` come from the process's environment, not from the file."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,20}$")]
+    account: Annotated[str, Field(pattern=r"^\d{12}$")]
+    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
+    namespace: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,14}$")]
+    edge_manager: Literal["open", "sagemaker"] = "open"
+    devices: Annotated[tuple[DeviceName, ...], Field(min_length=1)]
+    retention: Retention = Field(default_factory=Retention)
+    greengrass: Greengrass
+    agent: Agent = Field(default_factory=Agent)
+    capture: Capture = Field(default_factory=Capture)
+    inference: Inference
+
+    @property
+    def thing_names(self) -> tuple[str, ...]:
+        """The IoT thing of each device, which is also its Edge Manager device name."""
+        return tuple(f"{self.namespace}-{device}" for device in self.devices)
+
+    @property
+    def thing_group(self) -> str:
+        """The thing group that the deployment targets; Edge Manager's fleet name in open mode."""
+        return f"{self.namespace}-fleet"
+
+    @property
+    def device_role(self) -> str:
+        """The token exchange role; SageMaker requires the prefix."""
+        return f"SageMaker-{self.namespace}-device"
+
+    @property
+    def role_alias(self) -> str:
+        """The role alias, in the form that AmazonSageMakerEdgeDeviceFleetPolicy expects."""
+        return f"SageMakerEdge-{self.namespace}"
+
+    @property
+    def device_policy(self) -> str:
+        """The IoT policy of the devices' certificates."""
+        return f"{self.namespace}-core-device"
+
+    @property
+    def capture_bucket(self) -> str:
+        """Edge Manager requires `sagemaker` in its name."""
+        return f"sagemaker-{self.namespace}-captures-{self.account}-{self.region}"
+
+    @property
+    def artifact_bucket(self) -> str:
+        """Component artifacts and model packages.
+
+        Without `sagemaker` in its name: AmazonSageMakerEdgeDeviceFleetPolicy would let devices write to it.
+        """
+        return f"edge-{self.namespace}-artifacts-{self.account}-{self.region}"
+
+
+_TYPE = TypeAdapter(Environment)
+
+
+def load_environment(
+    path: Path, *, overrides: Mapping[str, str] | None = None, variables: Mapping[str, str] | None = None
+) -> Environment:
+    """Read and check one environment file.
+
+    Args:
+        path: the TOML file; its stem is the environment's name.
+        overrides: dotted key to value, as given on a command line; lists and tables as JSON.
+        variables: where `EDGE_<NAME>_ACCOUNT` and `EDGE_<NAME>_REGION` are looked up; the process's own by default.
+
+    Raises:
+        EnvironmentFileError: the file cannot be read, or a key or value is not what it must be; every fault is listed.
+    """
+    variables = os.environ if variables is None else variables
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise EnvironmentFileError(f"{path}: a TOML file with one environment is expected: {error}") from error
+    name = path.stem
+    prefix = f"EDGE_{name.upper().replace('-', '_')}"
+    given = {"name", "account", "region"} & document.keys()
+    if given:
+        raise EnvironmentFileError(
+            f"{path}: {', '.join(sorted(given))}: not set here: the name is the file's, account and region come from "
+            f"{prefix}_ACCOUNT and {prefix}_REGION"
+        )
+    document = {
+        "name": name,
+        "namespace": name,
+        "account": variables.get(f"{prefix}_ACCOUNT", DOCUMENTATION_ACCOUNT),
+        "region": variables.get(f"{prefix}_REGION", DEFAULT_REGION),
+        **document,
+    }
+    _validate(document, strict=True, source=str(path))
+    for key, value in (overrides or {}).items():
+        _set(document, key.split("."), value, source=f"context {name}.{key}")
+    # A command line has only text: "5" may stand for a number there, never in the file.
+    environment = _validate(document, strict=False, source=f"{path} with context overrides" if overrides else str(path))
+    _check_whole(environment, path)
+    return environment
+
+
+def overrides_for(name: str, context: Mapping[str, Any]) -> dict[str, str]:
+    """The context values that speak of environment `name`: `<name>.<key>` by dotted key."""
+    return {key.removeprefix(f"{name}."): value for key, value in sorted(context.items()) if key.startswith(f"{name}.")}
+
+
+def _validate(document: Mapping[str, Any], *, strict: bool, source: str) -> Environment:
+    try:
+        # As JSON, so that strict mode still takes a list for a tuple.
+        return _TYPE.validate_json(json.dumps(document, default=str), strict=strict)
+    except ValidationError as error:
+        faults = [_describe(fault, source) for fault in error.errors()]
+        raise EnvironmentFileError("\n".join(faults)) from error
+
+
+def _describe(fault: Any, source: str) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
+        known = _known_keys(fault["loc"][:-1])
+        return f"{source}: {key}: no such key; known here are {', '.join(known)}"
+    if fault["type"] in {"missing", "missing_argument", "missing_keyword_only_argument"}:
+        return f"{source}: {key}: expected, but missing"
+    message = re.sub(r"^Input should", "should", fault["msg"])
+    return f"{source}: {key}: {message}; got {fault['input']!r}"
+
+
+def _known_keys(location: tuple[Any, ...]) -> list[str]:
+    schema = _TYPE.json_schema()
+    node = schema
+    for part in location:
+        node = node["properties"][part]
+        if reference := node.get("$ref"):
+            node = schema["$defs"][reference.rpartition("/")[2]]
+    return sorted(node["properties"])
+
+
+def _set(document: dict[str, Any], keys: list[str], value: str, *, source: str) -> None:
+    *folders, last = keys
+    for folder in folders:
+        document = document.setdefault(folder, {})
+        if not isinstance(document, dict):
+            raise EnvironmentFileError(f"{source}: {folder} is a single value, not a table with keys")
+    if isinstance(value, str) and value[:1] in {"[", "{"}:
+        try:
+            document[last] = json.loads(value)
+        except ValueError as error:
+            raise EnvironmentFileError(
+                f"{source}: a list or table is written as JSON, got {value!r}: {error}"
+            ) from error
+    else:
+        document[last] = value
+
+
+def _check_whole(environment: Environment, path: Path) -> None:
+    names = environment.devices
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise EnvironmentFileError(f"{path}: devices: {', '.join(twice)} stands twice; a device has one entry")
+    if too_long := [name for name in environment.thing_names if len(name) > 63]:  # noqa: PLR2004 -- §1.7
+        raise EnvironmentFileError(
+            f"{path}: devices: thing name {too_long[0]!r} has more than 63 characters; shorten device or namespace"
+        )
+    capture = environment.capture
+    if capture.batch_size >= capture.buffer_size:
+        raise EnvironmentFileError(
+            f"{path}: capture.batch_size {capture.batch_size} must be below "
+            f"capture.buffer_size {capture.buffer_size}, or no batch ever fills"
+        )

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from typing import Any
+
+import aws_cdk as cdk
+import aws_cdk.aws_logs as logs
+import aws_cdk.aws_s3 as s3
+from constructs import Construct
+
+from edge_constructs.device_fleet import DeviceFleet
+from edge_constructs.device_policy import DevicePolicy
+from edge_constructs.private_bucket import PrivateBucket
+from edge_constructs.token_exchange import TokenExchange
+from stacks.environment import Environment
+
+
+class FleetStack(cdk.Stack):
+    """What outlives every release: buckets, the devices' role and alias, their IoT policy, the group and its things."""
+
+    def __init__(self, scope: Construct, id_: str, *, environment: Environment, **kwargs: Any) -> None:
+        super().__init__(scope, id_, **kwargs)
+        self._buckets(environment)
+        exchange = TokenExchange(
+            self, "TokenExchange", role_name=environment.device_role, alias_name=environment.role_alias
+        )
+        exchange.allow_capture(bucket=environment.capture_bucket, prefix=environment.capture.folder_prefix)
+        exchange.allow_artifacts(bucket=environment.artifact_bucket, prefixes=["components", "models"])
+        DevicePolicy(
+            self,
+            "DevicePolicy",
+            policy_name=environment.device_policy,
+            thing_prefix=f"{environment.namespace}-",
+            role_alias_arn=exchange.alias.attr_role_alias_arn,
+            topics=[environment.inference.topic] if environment.inference.topic else [],
+        )
+        DeviceFleet(
+            self,
+            "Devices",
+            fleet_name=environment.thing_group,
+            thing_names=environment.thing_names,
+            log_retention=log_retention(environment),
+        )
+
+    def _buckets(self, environment: Environment) -> None:
+        captures = s3.LifecycleRule(
+            id="captures",
+            prefix=f"{environment.capture.folder_prefix}/",
+            expiration=cdk.Duration.days(environment.retention.captures_days),
+        )
+        former = s3.LifecycleRule(id="former-versions", noncurrent_version_expiration=cdk.Duration.days(90))
+        for id_, name, versioned, rule in (
+            ("Captures", environment.capture_bucket, False, captures),
+            ("Artifacts", environment.artifact_bucket, True, former),
+        ):
+            PrivateBucket(self, id_, bucket_name=name, versioned=versioned, lifecycle_rules=[rule])
+
+
+_LOG_RETENTION = {
+    1: logs.RetentionDays.ONE_DAY,
+    7: logs.RetentionDays.ONE_WEEK,
+    30: logs.RetentionDays.ONE_MONTH,
+    90: logs.RetentionDays.THREE_MONTHS,
+    180: logs.RetentionDays.SIX_MONTHS,
+    365: logs.RetentionDays.ONE_YEAR,
+}
+
+
+def log_retention(environment: Environment) -> logs.RetentionDays:
+    """The CDK's name for the environment's number of days."""
+    return _LOG_RETENTION[environment.retention.logs_days]

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import aws_cdk as cdk
+from constructs import Construct
+
+from edge_constructs.component_lock import ComponentLock
+from edge_constructs.component_source import ComponentSource, model_component
+from edge_constructs.fleet_deployment import DeployedComponent, FleetDeployment
+from edge_constructs.greengrass_component import GreengrassComponent
+from edge_constructs.model_folder import ModelFolder
+from edge_constructs.packaging_job import package_prefix
+from edge_constructs.published_artifact import ArtifactPublisher
+from stacks.configuration import agent_configuration, inference_configuration
+from stacks.environment import Environment
+from stacks.fleet import log_retention
+
+
+class ReleaseStack(cdk.Stack):
+    """All component versions and the deployment that names them.
+
+    They stand in one stack, so that the deployment moves before anything that it named could go.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        environment: Environment,
+        sources: Mapping[str, ComponentSource],
+        model: ModelFolder,
+        lock: ComponentLock,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(scope, id_, **kwargs)
+        self._environment = environment
+        self._lock = lock
+        model_source = model_component(model)
+        self._own = {source.name for source in (*sources.values(), model_source)}
+        self._publisher = ArtifactPublisher(
+            self, "Publisher", bucket=environment.artifact_bucket, log_retention=log_retention(environment)
+        )
+        packaged = self._component("Model", model_source, package_prefix(model))
+        agent = self._published("Agent", "agent", sources)
+        inference = self._published("ImageClassification", "image_classification", sources)
+        deployment = FleetDeployment(
+            self,
+            "Deployment",
+            name=f"{environment.namespace}-release",
+            thing_group=environment.thing_group,
+            components=[
+                DeployedComponent(component=packaged),
+                DeployedComponent(component=agent, merge=agent_configuration(environment)),
+                DeployedComponent(
+                    component=inference,
+                    merge=inference_configuration(
+                        environment, model=model, agent=agent.name, model_component=packaged.name
+                    ),
+                ),
+            ],
+            public_components={
+                environment.greengrass.nucleus: environment.greengrass.nucleus_version,
+                "aws.greengrass.TokenExchangeService": environment.greengrass.token_exchange_service_version,
+            },
+        )
+        cdk.CfnOutput(self, "DeploymentId", value=deployment.resource.attr_deployment_id)
+
+    def _published(self, id_: str, folder: str, sources: Mapping[str, ComponentSource]) -> GreengrassComponent:
+        source = sources[folder]
+        prefix = f"components/{self._environment.namespace}.{source.name}/{self._lock.version_of(source)}"
+        artifact = self._publisher.publish(f"{id_}Artifact", files=source.files, key=f"{prefix}/{folder}.zip")
+        component = self._component(id_, source, prefix)
+        component.resource.node.add_dependency(artifact)  # the service reads the artifact when the version is made
+        return component
+
+    def _component(self, id_: str, source: ComponentSource, prefix: str) -> GreengrassComponent:
+        return GreengrassComponent(
+            self,
+            id_,
+            source=source,
+            namespace=self._environment.namespace,
+            version=self._lock.version_of(source),
+            artifact_base_uri=f"s3://{self._environment.artifact_bucket}/{prefix}",
+            own_components=self._own,
+        )
