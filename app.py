@@ -13,6 +13,9 @@ NODE = Path(sys.executable).parent / "node"
 if NODE.exists():
     os.environ.setdefault("JSII_NODE", str(NODE))
 
-from stacks.application import build_app  # noqa: E402 -- after the paths that it needs
+from stacks.application import INPUT_ERRORS, build_app  # noqa: E402 -- after the paths that it needs
 
-build_app().synth()
+try:
+    build_app().synth()
+except INPUT_ERRORS as error:
+    sys.exit(f"error: {error}")

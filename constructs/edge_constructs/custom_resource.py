@@ -65,7 +65,9 @@ class CustomResourceProvider(Construct):
             total_timeout=cdk.Duration.minutes(30) if asynchronous else None,
             log_group=self._log_group("ProviderLogs"),
         )
-        self._acknowledge_framework()
+        self._acknowledge_framework(functions)
+        if asynchronous:
+            self._acknowledge_waiter()
 
     @property
     def service_token(self) -> str:
@@ -85,19 +87,38 @@ class CustomResourceProvider(Construct):
             code=code,
             handler=f"{module}.{entry}",
             runtime=lambda_.Runtime.PYTHON_3_14,
-            role=self._role.without_policy_updates(),
+            role=self._role,
             timeout=cdk.Duration.minutes(14),
             memory_size=512,
             ephemeral_storage_size=cdk.Size.gibibytes(4),
             log_group=log_group,
         )
 
-    def _acknowledge_framework(self) -> None:
+    def _acknowledge_framework(self, functions: Sequence[lambda_.Function]) -> None:
         acknowledge(
             self._provider,
-            rule="AwsSolutions-IAM4[Policy::arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole]",
-            reason="The CDK's provider framework attaches this managed policy to its own functions: log writing only.",
+            rule="AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole]",
+            reason="The CDK's provider framework attaches this policy to its own functions: log writing only.",
         )
+        framework = [child for child in self._provider.node.find_all() if isinstance(child, lambda_.Function)]
+        for function in (*functions, *framework):
+            element = function.node.default_child
+            assert isinstance(element, cdk.CfnElement)  # noqa: S101 -- for mypy: a function's default child is one
+            logical_id = cdk.Stack.of(self).resolve(element.logical_id)
+            acknowledge(
+                self._provider,
+                rule=f"AwsSolutions-IAM5[Resource::<{logical_id}.Arn>:*]",
+                reason="The CDK's provider framework lets itself invoke every version of this one function.",
+            )
+
+    def _acknowledge_waiter(self) -> None:
+        for rule, what in (("AwsSolutions-SF1", "logs errors only"), ("AwsSolutions-SF2", "is not traced")):
+            acknowledge(
+                self._provider,
+                rule=rule,
+                reason=f"The CDK's waiter state machine {what}: its events hold the signed response address, and the "
+                "handler logs every step itself.",
+            )
 
 
 def _files(handler: str, common: Sequence[str]) -> dict[str, FileContent]:
