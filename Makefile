@@ -97,7 +97,7 @@ lock: $(VENV)/dev.stamp ## allot versions in components.lock to changed componen
 .PHONY: stubs
 stubs: $(VENV)/dev.stamp ## generate the gRPC stubs of agent.proto again; a test holds them against it
 	@$(PY) -m grpc_tools.protoc -I component_src/common --python_out=component_src/common \
-	  --grpc_python_out=component_src/common edge_contract/agent.proto
+	  --pyi_out=component_src/common --grpc_python_out=component_src/common edge_contract/agent.proto
 
 # The device's locks resolve for Python 3.9 to 3.13 on every platform; the others for the Python of this project.
 COMPILE = uv pip compile --quiet --universal --generate-hashes --no-header --custom-compile-command "make requirements"

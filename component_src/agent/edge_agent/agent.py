@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's seven calls, each from its request message to its response message. No gRPC here."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from edge_agent import inputs, requests
+from edge_agent.captures.spool import Status
+from edge_contract import agent_pb2, tensors
+
+if TYPE_CHECKING:
+    from edge_agent.captures.spool import Spool
+    from edge_agent.models import LoadedModel, ModelRegistry
+
+_STATUSES = {
+    Status.IN_PROGRESS: agent_pb2.IN_PROGRESS,
+    Status.SUCCESS: agent_pb2.SUCCESS,
+    Status.FAILURE: agent_pb2.FAILURE,
+}
+
+
+class Agent:
+    """Answers requests; safe to use from several threads. Refusals are raised as in ``edge_agent.errors``.
+
+    Args:
+        models: The loaded models.
+        spool: Where captures are kept.
+        max_concurrent_predictions: How many models may run at the same time.
+    """
+
+    def __init__(self, *, models: ModelRegistry, spool: Spool, max_concurrent_predictions: int) -> None:
+        self._models = models
+        self._spool = spool
+        self._running = threading.BoundedSemaphore(max_concurrent_predictions)
+
+    def predict(self, request: agent_pb2.PredictRequest) -> agent_pb2.PredictResponse:
+        """Run one inference."""
+        session = self._models.get(request.handle or request.name).session
+        feeds = inputs.feeds(request.tensors, session.inputs)
+        with self._running:
+            outputs = session.run(feeds)
+        named = zip(session.outputs, outputs)
+        return agent_pb2.PredictResponse(tensors=[tensors.to_tensor(spec.name, array) for spec, array in named])
+
+    def load_model(self, request: agent_pb2.LoadModelRequest) -> agent_pb2.LoadModelResponse:
+        """Load a model."""
+        model = self._models.load(handle=request.handle or request.name, url=request.url)
+        return agent_pb2.LoadModelResponse(model=_description(model))
+
+    def unload_model(self, request: agent_pb2.UnLoadModelRequest) -> agent_pb2.UnLoadModelResponse:
+        """Unload a model."""
+        self._models.unload(request.handle or request.name)
+        return agent_pb2.UnLoadModelResponse()
+
+    def list_models(self, request: agent_pb2.ListModelsRequest) -> agent_pb2.ListModelsResponse:  # noqa: ARG002 # empty
+        """List the loaded models."""
+        return agent_pb2.ListModelsResponse(models=map(_description, self._models.list()))
+
+    def describe_model(self, request: agent_pb2.DescribeModelRequest) -> agent_pb2.DescribeModelResponse:
+        """Describe a loaded model."""
+        model = self._models.get(request.handle or request.name)
+        return agent_pb2.DescribeModelResponse(model=_description(model))
+
+    def capture_data(self, request: agent_pb2.CaptureDataRequest) -> agent_pb2.CaptureDataResponse:
+        """Keep the data of an inference."""
+        model = self._models.get(request.model_handle or request.model_name)
+        self._spool.add(requests.to_capture(request, model))
+        return agent_pb2.CaptureDataResponse()
+
+    def get_capture_data_status(
+        self, request: agent_pb2.GetCaptureDataStatusRequest
+    ) -> agent_pb2.GetCaptureDataStatusResponse:
+        """Tell how far a capture has come."""
+        return agent_pb2.GetCaptureDataStatusResponse(status=_STATUSES[self._spool.status(request.capture_id)])
+
+
+def _description(model: LoadedModel) -> agent_pb2.Model:
+    return agent_pb2.Model(
+        url=model.url,
+        name=model.handle,
+        handle=model.handle,
+        input_tensor_metadatas=map(tensors.to_metadata, model.session.inputs),
+        output_tensor_metadatas=map(tensors.to_metadata, model.session.outputs),
+    )

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's place: a unix socket and a spool that no second agent may take."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import socket
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_contract.client import MAX_SOCKET_PATH_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import grpc
+
+
+class OccupiedError(Exception):
+    """The socket or the spool cannot be taken; the message says by whom it is held, or what stands there."""
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, *, what: str) -> Iterator[None]:
+    """Hold a lock file while the block runs. The file stays: removing it would let two processes hold two locks.
+
+    Args:
+        path: The lock file.
+        what: What it stands for, for the message.
+
+    Raises:
+        OccupiedError: Another process holds it, or it cannot be made.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise OccupiedError(f"{what}: its lock file {path} cannot be opened: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            raise OccupiedError(
+                f"{what}: expected it free, but another agent (process {holder}) holds {path}; stop that one first"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def check_length(path: Path) -> None:
+    """Refuse a path that the kernel would refuse.
+
+    Raises:
+        OccupiedError: The path is too long.
+    """
+    length = len(os.fsencode(path))
+    if length > MAX_SOCKET_PATH_BYTES:
+        raise OccupiedError(
+            f"UnixSocketName: expected at most {MAX_SOCKET_PATH_BYTES} bytes, got {length}; shorten {path}"
+        )
+
+
+def claim(path: Path) -> None:
+    """Make the path free for the server, which would take a socket from a living owner without a word.
+
+    Raises:
+        OccupiedError: Something else than an old socket is there.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise OccupiedError(f"UnixSocketName: expected {path} to be free or an old socket, got another kind of file")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        if probe.connect_ex(str(path)) != errno.ECONNREFUSED:
+            raise OccupiedError(
+                f"UnixSocketName: expected {path} to be free, but a process listens there; stop it first"
+            )
+    path.unlink()
+
+
+def bind(server: grpc.Server, path: Path, *, mode: int, group: str) -> None:
+    """Let a server listen at a path that was claimed, with the given permissions from the first moment on.
+
+    Raises:
+        OccupiedError: The socket cannot be made, or its group cannot be set.
+    """
+    before = os.umask(0o177)
+    try:
+        server.add_insecure_port(f"unix://{path}")
+    except RuntimeError as error:
+        raise OccupiedError(
+            f"UnixSocketName: {path} cannot be bound; does its directory exist and may we write there?"
+        ) from error
+    finally:
+        os.umask(before)
+    try:
+        if group:
+            shutil.chown(path, group=int(group) if group.isdigit() else group)
+    except (LookupError, OSError) as error:
+        raise OccupiedError(f"UnixSocketGroup: {path} cannot be given to the group {group!r}: {error}") from error
+    path.chmod(mode)
