@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import boto3.session
 import botocore.config
 import botocore.session
 
@@ -74,13 +75,14 @@ class EmbeddedAws:
         self._process = process
         self._directory = directory
         # Profiles and files of the user must not even be looked at: a missing profile raises.
-        self._session = botocore.session.Session(
+        without_files = botocore.session.Session(
             session_vars={
                 "profile": (None, None, None, None),
                 "config_file": (None, None, os.devnull, None),
                 "credentials_file": (None, None, os.devnull, None),
             }
         )
+        self._session: Any = boto3.session.Session(botocore_session=without_files)
         self.port = port
         self.account = account
         self.region = region
@@ -150,13 +152,13 @@ class EmbeddedAws:
         }
 
     def client(self, service: str, *, credentials: Credentials | None = None) -> Any:
-        """A boto3-like client of one service.
+        """A boto3 client of one service.
 
         Args:
-            service: Name of the service in botocore.
+            service: Name of the service in boto3.
             credentials: Those of a role's session; without them the root user of the account.
         """
-        return self._session.create_client(
+        return self._session.client(
             service,
             region_name=self.region,
             endpoint_url=self.endpoint,
