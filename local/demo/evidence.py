@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the deployed system did, read where it left its traces: bucket, queue, logs, and the answers of the cloud."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from botocore.exceptions import ClientError
+
+from local.system import LocalSystem
+
+RULE = "demo_results"
+QUEUE = "demo-results"
+
+
+@dataclass(frozen=True)
+class Captures:
+    """The capture records of the bucket: `records` by capture id, and how often each id stands there."""
+
+    keys: list[str]
+    records: Mapping[str, Mapping[str, Any]]
+    counts: Counter[str]
+
+
+def read_captures(system: LocalSystem) -> Captures:
+    """Every record of every manifest in the capture bucket."""
+    s3, bucket = system.aws.client("s3"), system.assembly.capture_bucket
+    keys = [
+        item["Key"]
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        for item in page.get("Contents", [])
+    ]
+    records: dict[str, Mapping[str, Any]] = {}
+    counts: Counter[str] = Counter()
+    for key in keys:
+        if key.endswith(".jsonl"):
+            for line in s3.get_object(Bucket=bucket, Key=key)["Body"].read().splitlines():
+                record = json.loads(line)
+                capture_id = record["eventMetadata"]["eventId"]
+                records[capture_id] = record
+                counts[capture_id] += 1
+    return Captures(keys=keys, records=records, counts=counts)
+
+
+def captured_class(record: Mapping[str, Any]) -> int:
+    """The class with the highest score in a record's first output tensor, decoded as capture consumers do."""
+    tensor = record["deviceFleetOutputs"][0]
+    scores = np.frombuffer(base64.b64decode(tensor["data"]), dtype="<f4")
+    return int(np.argmax(scores))
+
+
+def count_messages_behind_rule(system: LocalSystem, topic: str) -> None:
+    """Put a topic rule and a queue behind the results topic: what arrives there has left the broker."""
+    queue = system.aws.client("sqs").create_queue(QueueName=QUEUE)["QueueUrl"]
+    role = f"arn:aws:iam::{system.aws.account}:role/{system.assembly.device_role}"
+    system.aws.client("iot").create_topic_rule(
+        ruleName=RULE,
+        topicRulePayload={
+            "sql": f"SELECT * FROM '{topic}'",  # noqa: S608 -- IoT's rule language; the topic is our own deployment's
+            "actions": [{"sqs": {"queueUrl": queue, "roleArn": role, "useBase64": False}}],
+        },
+    )
+
+
+def receive_messages(system: LocalSystem) -> Iterator[Mapping[str, Any]]:
+    """The messages that are behind the rule now, taken out of the queue."""
+    sqs = system.aws.client("sqs")
+    queue = sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
+    while batch := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
+        for message in batch:
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+            yield json.loads(message["Body"])
+
+
+def denied_call(system: LocalSystem) -> str:
+    """Try, with the device role's own credentials, to write outside the capture prefix.
+
+    Returns:
+        The cloud's refusal, or an empty string where the call was let through.
+    """
+    role = f"arn:aws:iam::{system.aws.account}:role/{system.assembly.device_role}"
+    s3 = system.aws.client("s3", credentials=system.aws.assume_role(role, session_name="denied"))
+    try:
+        s3.put_object(Bucket=system.assembly.capture_bucket, Key="elsewhere/probe", Body=b"")
+    except ClientError as error:
+        return (
+            f"{error.response['Error']['Code']}: s3:PutObject on s3://{system.assembly.capture_bucket}/elsewhere/probe"
+        )
+    return ""
