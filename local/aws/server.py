@@ -165,7 +165,7 @@ class EmbeddedAws:
             aws_access_key_id=credentials.access_key_id if credentials else self.account,
             aws_secret_access_key=credentials.secret_access_key if credentials else "test",
             aws_session_token=credentials.session_token if credentials else None,
-            config=botocore.config.Config(proxies={}, retries={"total_max_attempts": 2}),
+            config=botocore.config.Config(inject_host_prefix=False, proxies={}, retries={"total_max_attempts": 2}),
         )
 
     def assume_role(self, role_arn: str, *, session_name: str) -> Credentials:
@@ -275,6 +275,7 @@ def _settings(*, account: str, region: str, port: int) -> Mapping[str, str]:
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",  # an address takes no prefix
         "CDK_DISABLE_CLI_TELEMETRY": "1",
         "NO_PROXY": f"{HOST},localhost",
         "no_proxy": f"{HOST},localhost",

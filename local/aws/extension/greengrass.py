@@ -77,10 +77,8 @@ class Greengrass:
             "componentName": version.name,
             "componentVersion": version.version,
             "creationTimestamp": version.created,
-            "publisher": version.publisher,
-            "description": version.description,
             "status": _deployable(),
-            "platforms": _platforms(version),
+            **_description(version),
             "tags": dict(version.tags),
         }
 
@@ -97,9 +95,7 @@ class Greengrass:
                         "arn": version.arn,
                         "componentVersion": version.version,
                         "creationTimestamp": version.created,
-                        "description": version.description,
-                        "publisher": version.publisher,
-                        "platforms": _platforms(version),
+                        **_description(version),
                     },
                 }
                 for version in newest.values()
@@ -196,10 +192,7 @@ class Greengrass:
 
     def _get_core_device(self, request: Parameters) -> Json:
         device = self.devices.get(request["coreDeviceThingName"])
-        return {
-            **_device(device),
-            "coreVersion": device.version,
-        }
+        return {**_device(device), "coreVersion": device.version}
 
     def _list_core_devices(self, request: Parameters) -> Json:
         found: Iterable[CoreDevice] = self.devices.all()
@@ -236,19 +229,22 @@ def _deployable() -> Json:
     return {"componentState": "DEPLOYABLE", "message": "NONE", "errors": {}}
 
 
-def _platforms(version: ComponentVersion) -> list[Json]:
-    return [{"name": "", "attributes": {k: str(v) for k, v in platform.items()}} for platform in version.platforms]
+def _description(version: ComponentVersion) -> Json:
+    """What the recipe says of itself; the model has no empty texts."""
+    texts = {"publisher": version.publisher, "description": version.description}
+    platforms = [{"attributes": {key: str(value) for key, value in item.items()}} for item in version.platforms]
+    return {**{key: text for key, text in texts.items() if text}, "platforms": platforms}
 
 
 def _device(device: CoreDevice) -> Json:
-    return {
+    document = {
         "coreDeviceThingName": device.thing,
         "status": device.status,
         "lastStatusUpdateTimestamp": device.reported,
         "platform": device.platform,
         "architecture": device.architecture,
-        "runtime": device.runtime,
     }
+    return {**document, "runtime": device.runtime} if device.runtime else document
 
 
 def _texts(value: Any) -> list[str]:

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the extension takes for granted: private names of the pinned ministack. An upgrade that moves one fails here."""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from local.aws.inventory import EMULATED_TYPES
+from local.aws.server import INTERPRETER, ROOT
+
+PINNED = "1.5.33"
+
+# name -> kind, and for functions the parameters by position or name with which the extension and ministack call them
+EXPECTED = {
+    "ministack.app.AUTH": "bool",
+    "ministack.app.SERVICE_HANDLERS": "dict",
+    "ministack.app.main": "function()",
+    "ministack.core.responses.get_account_id": "function()",
+    "ministack.core.responses.get_region": "function()",
+    "ministack.core.responses.request_scope": "function(account_id, region)",
+    "ministack.core.lambda_runtime.reset": "function()",
+    "ministack.core.lambda_runtime._worker_class_for": "function(config)",
+    "ministack.core.lambda_runtime.ProvidedWorker": "type(func_name, config, code_zip)",
+    "ministack.services.s3._get_object_data": "function(bucket_name, key, version_id)",
+    "ministack.services.iot._things": "AccountRegionScopedDict",
+    "ministack.services.iot._thing_groups": "AccountRegionScopedDict",
+    "ministack.services.lambda_svc._execute_function_warm": "function(func, event, request_id)",
+    "ministack.services.lambda_svc._execute_function_provided_warm": "function(func, event, request_id)",
+    "ministack.services.cloudformation.provisioners._RESOURCE_HANDLERS": "dict",
+    "ministack.services.cloudformation.provisioners._REPLACING_PROPERTIES": "dict",
+}
+
+PROBE = """
+import importlib, importlib.metadata, inspect, json, sys
+
+def shape(name):
+    module, _, attribute = name.rpartition(".")
+    value = getattr(importlib.import_module(module), attribute, None)
+    kind = type(value).__name__
+    if kind in ("function", "type"):
+        kind += "(" + ", ".join(inspect.signature(value).parameters) + ")"
+    return kind
+
+names = json.loads(sys.argv[1])
+found = {name: shape(name) for name in names}
+from ministack import app
+from ministack.services.cloudformation import provisioners
+before = sorted(provisioners._RESOURCE_HANDLERS)
+handlers = {key: sorted(provisioners._RESOURCE_HANDLERS[key]) for key in ("AWS::IoT::Thing", "AWS::S3::Bucket")}
+from local.aws.extension import emulator
+emulator.install()
+print(json.dumps({
+    "version": importlib.metadata.version("ministack"),
+    "names": found,
+    "services": sorted(app.SERVICE_HANDLERS),
+    "handlers": handlers,
+    "added": sorted(set(provisioners._RESOURCE_HANDLERS) - set(before)),
+    "handler": inspect.iscoroutinefunction(app.SERVICE_HANDLERS["s3"]),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def found() -> Mapping[str, Any]:
+    command = [str(INTERPRETER), "-c", PROBE, json.dumps(list(EXPECTED))]
+    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    document: Mapping[str, Any] = json.loads(answer.stdout.splitlines()[-1])
+    return document
+
+
+def test_the_pinned_version_is_installed(found: Mapping[str, Any]) -> None:
+    assert found["version"] == PINNED
+    assert f"ministack=={PINNED}" in (ROOT / "local" / "aws" / "requirements.in").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_a_private_name_has_the_shape_that_the_extension_uses(found: Mapping[str, Any], name: str) -> None:
+    assert found["names"][name] == EXPECTED[name]
+
+
+def test_the_services_that_are_wrapped_are_there_and_answer_asynchronously(found: Mapping[str, Any]) -> None:
+    assert {"iot", "iot-data", "s3"} <= set(found["services"])
+    assert found["handler"] is True
+
+
+def test_resource_handlers_have_the_keys_that_ours_have(found: Mapping[str, Any]) -> None:
+    for keys in found["handlers"].values():
+        assert {"create", "update", "delete"} <= set(keys)
+
+
+def test_the_types_that_are_labelled_as_emulated_are_those_that_ministack_lacks(found: Mapping[str, Any]) -> None:
+    assert set(found["added"]) == EMULATED_TYPES

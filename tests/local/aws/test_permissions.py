@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Roles, functions and topic rules, before and after permissions are enforced."""
+
+import io
+import json
+import zipfile
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local.aws.server import Credentials, EmbeddedAws
+
+ROLE = "SageMaker-device"
+FUNCTION = """
+import boto3
+
+class GreetingRefusedError(Exception):
+    pass
+
+def handler(event, context):
+    if event.get("fail"):
+        raise GreetingRefusedError("no greeting for " + event["fail"])
+    s3 = boto3.client("s3")
+    return s3.get_object(Bucket="captures-sagemaker", Key=event["key"])["Body"].read().decode()
+"""
+
+
+def allow(action: str, resource: str) -> str:
+    statement = {"Effect": "Allow", "Action": action, "Resource": resource}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def trust(service: str) -> str:
+    statement = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": service}}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+@pytest.fixture
+def aws(own_aws: EmbeddedAws) -> EmbeddedAws:
+    """An AWS with a bucket, a device role that may put captures and a function that may read greetings."""
+    s3, iam = own_aws.client("s3"), own_aws.client("iam")
+    s3.create_bucket(Bucket="captures-sagemaker")
+    for key in ("greetings/1", "secrets/1"):
+        s3.put_object(Bucket="captures-sagemaker", Key=key, Body=b"hello")
+    for role, service, action, prefix in (
+        (ROLE, "credentials.iot.amazonaws.com", "s3:PutObject", "captures"),
+        ("function", "lambda.amazonaws.com", "s3:GetObject", "greetings"),
+    ):
+        iam.create_role(RoleName=role, AssumeRolePolicyDocument=trust(service))
+        document = allow(action, f"arn:aws:s3:::captures-sagemaker/{prefix}/*")
+        iam.put_role_policy(RoleName=role, PolicyName="access", PolicyDocument=document)
+    package = io.BytesIO()
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.writestr("index.py", FUNCTION)
+    function = own_aws.client("lambda")
+    function.create_function(
+        FunctionName="greet",
+        Runtime="python3.13",
+        Handler="index.handler",
+        Role=f"arn:aws:iam::{own_aws.account}:role/function",
+        Code={"ZipFile": package.getvalue()},
+        Timeout=10,
+    )
+    function.get_waiter("function_active_v2").wait(FunctionName="greet", WaiterConfig={"Delay": 1})
+    return own_aws
+
+
+def device(aws: EmbeddedAws) -> Credentials:
+    return aws.assume_role(f"arn:aws:iam::{aws.account}:role/{ROLE}", session_name="dev-device-1")
+
+
+def invoke(aws: EmbeddedAws, event: object) -> tuple[Any, bool]:
+    """The function's answer, and whether it is an error."""
+    answer = aws.client("lambda").invoke(FunctionName="greet", Payload=json.dumps(event).encode())
+    return json.loads(answer["Payload"].read()), "FunctionError" in answer
+
+
+def test_the_device_role_does_what_it_may_and_nothing_else(aws: EmbeddedAws) -> None:
+    aws.enforce_permissions()
+    s3 = aws.client("s3", credentials=device(aws))
+    s3.put_object(Bucket="captures-sagemaker", Key="captures/1", Body=b"{}")
+    requests: list[tuple[str, dict[str, Any]]] = [
+        ("put_object", {"Key": "greetings/1", "Body": b"{}"}),
+        ("get_object", {"Key": "captures/1"}),
+        ("list_objects_v2", {}),
+    ]
+    for operation, members in requests:
+        with pytest.raises(ClientError) as error:
+            getattr(s3, operation)(Bucket="captures-sagemaker", **members)
+        assert error.value.response["Error"]["Code"] == "AccessDenied"
+
+
+def test_keys_that_sts_did_not_hand_out_are_refused(aws: EmbeddedAws) -> None:
+    aws.enforce_permissions()
+    real = device(aws)
+    forged = Credentials(real.access_key_id, "another secret", real.session_token)
+    with pytest.raises(ClientError) as error:
+        aws.client("s3", credentials=forged).put_object(Bucket="captures-sagemaker", Key="captures/2", Body=b"{}")
+    assert error.value.response["Error"]["Code"] == "SignatureDoesNotMatch"
+
+
+def test_root_keeps_all_permissions(aws: EmbeddedAws) -> None:
+    aws.enforce_permissions()
+    aws.client("iot").create_thing(thingName="dev-device-1")
+    assert aws.client("greengrassv2").list_core_devices()["coreDevices"] == []
+    assert aws.client("s3").get_object(Bucket="captures-sagemaker", Key="secrets/1")["Body"].read() == b"hello"
+
+
+@pytest.mark.parametrize("enforced", [False, True])
+def test_a_function_has_its_roles_permissions_when_they_are_enforced(aws: EmbeddedAws, *, enforced: bool) -> None:
+    if enforced:
+        aws.enforce_permissions()
+    assert invoke(aws, {"key": "greetings/1"}) == ("hello", False)
+    answer, failed = invoke(aws, {"key": "secrets/1"})
+    assert failed is enforced
+    if enforced:
+        assert answer["errorType"] == "AccessDenied"
+
+
+def test_an_error_of_a_function_has_its_own_type(aws: EmbeddedAws) -> None:
+    answer, failed = invoke(aws, {"fail": "you"})
+    assert failed
+    assert (answer["errorType"], answer["errorMessage"]) == ("GreetingRefusedError", "no greeting for you")
+    assert any("raise GreetingRefusedError" in line for line in answer["stackTrace"])
+
+
+def test_a_state_machine_catches_a_functions_error_by_its_type(aws: EmbeddedAws) -> None:
+    states = aws.client("stepfunctions")
+    greet = {
+        "Type": "Task",
+        "Resource": f"arn:aws:lambda:{aws.region}:{aws.account}:function:greet",
+        "Catch": [{"ErrorEquals": ["GreetingRefusedError"], "Next": "Refused"}],
+        "End": True,
+    }
+    refused = {"Type": "Pass", "Result": "caught", "End": True}
+    definition = json.dumps({"StartAt": "Greet", "States": {"Greet": greet, "Refused": refused}})
+    machine = states.create_state_machine(
+        name="greeting", definition=definition, roleArn=f"arn:aws:iam::{aws.account}:role/function", type="EXPRESS"
+    )
+    execution = states.start_sync_execution(
+        stateMachineArn=machine["stateMachineArn"], input=json.dumps({"fail": "you"})
+    )
+    assert (execution["status"], json.loads(execution["output"])) == ("SUCCEEDED", "caught")
+
+
+@pytest.mark.parametrize("enforced", [False, True])
+def test_a_topic_rule_counts_messages_in_a_queue(aws: EmbeddedAws, *, enforced: bool) -> None:
+    iot, sqs, iam = aws.client("iot"), aws.client("sqs"), aws.client("iam")
+    queue = sqs.create_queue(QueueName="predictions")["QueueUrl"]
+    iam.create_role(RoleName="rule", AssumeRolePolicyDocument=trust("iot.amazonaws.com"))
+    document = allow("sqs:SendMessage", f"arn:aws:sqs:{aws.region}:{aws.account}:predictions")
+    iam.put_role_policy(RoleName="rule", PolicyName="send", PolicyDocument=document)
+    action = {"roleArn": f"arn:aws:iam::{aws.account}:role/rule", "queueUrl": queue, "useBase64": False}
+    rule = {
+        "sql": "SELECT * FROM 'gg/sageMakerEdgeManager/#'",
+        "actions": [{"sqs": action}],
+        "awsIotSqlVersion": "2016-03-23",
+    }
+    iot.create_topic_rule(ruleName="predictions", topicRulePayload=rule)
+    if enforced:
+        aws.enforce_permissions()
+    for number in range(5):
+        message = json.dumps({"number": number}).encode()
+        aws.client("iot-data").publish(topic="gg/sageMakerEdgeManager/image-classification", qos=1, payload=message)
+    aws.client("iot-data").publish(topic="elsewhere", qos=1, payload=b"{}")
+    received = [
+        json.loads(message["Body"])["number"]
+        for message in sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=5)["Messages"]
+    ]
+    attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+    left = int(attributes["ApproximateNumberOfMessages"])
+    assert (sorted(received), left) == ([0, 1, 2, 3, 4], 0)
