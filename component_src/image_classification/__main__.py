@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge_image_classification.main import entry
+
+if __name__ == "__main__":
+    entry(Path(__file__).parent)
