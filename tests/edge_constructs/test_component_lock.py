@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_constructs.component_lock import ComponentLock, ComponentLockError
+from edge_constructs.component_source import ComponentSource
+
+
+def source(content: str, name: str = "com.edgemanager.Agent") -> ComponentSource:
+    return ComponentSource(template={"ComponentName": name}, content_digest=content)
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=8))
+def test_versions_only_grow_and_each_stands_for_one_content(history: list[str]) -> None:
+    lock = ComponentLock(Path("lock"), {})
+    seen: dict[str, str] = {}
+    numbers = []
+    for content in history:
+        lock = lock.renewed([source(content)])
+        version = lock.version_of(source(content))
+        assert seen.setdefault(version, content) == content
+        numbers.append(tuple(map(int, version.split("."))))
+    assert numbers == sorted(numbers)
+    assert len(set(numbers)) == 1 + sum(a != b for a, b in itertools.pairwise(history))
+
+
+def test_a_lock_reads_back(tmp_path: Path) -> None:
+    lock = ComponentLock.read(tmp_path / "components.lock").renewed([source("a"), source("b", "other")])
+    lock.write()
+    again = ComponentLock.read(tmp_path / "components.lock")
+    assert again.version_of(source("a")) == "1.0.0"
+    assert again.renewed([source("a"), source("b", "other")]).changes_from(again) == []
+    assert again.renewed([source("c")]).changes_from(again) == ["com.edgemanager.Agent: 1.0.0 -> 1.0.1"]
+    assert [path.name for path in tmp_path.iterdir()] == ["components.lock"]
+
+
+def test_a_component_that_left_keeps_its_last_version() -> None:
+    lock = ComponentLock(Path("lock"), {}).renewed([source("a")]).renewed([])
+    assert lock.renewed([source("b")]).version_of(source("b")) == "1.0.1"
+
+
+def test_changed_or_unknown_content_fails_with_the_command_that_mends_it() -> None:
+    lock = ComponentLock(Path("lock"), {}).renewed([source("a")])
+    with pytest.raises(ComponentLockError, match=r"Agent 1\.0\.0 stands for other content.*make lock"):
+        lock.version_of(source("b"))
+    with pytest.raises(ComponentLockError, match=r"unknown has no version yet.*make lock"):
+        lock.version_of(source("a", "unknown"))
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"a": 1}', '{"a": {"version": "1.0.0"}}', '{"a": {"version": "1.0", "digest": "x"}}']
+)
+def test_a_damaged_lock_is_refused_by_name(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "components.lock"
+    path.write_text(content)
+    with pytest.raises(ComponentLockError, match=r"components\.lock"):
+        ComponentLock.read(path)
