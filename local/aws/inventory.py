@@ -40,12 +40,14 @@ class Inventory:
 
 
 def take_inventory(cloudformation: Any, *, assembly: Path | None) -> Inventory:
-    """Lists the resources of every deployed stack, and of the stacks of ``assembly`` that are not."""
+    """Lists the resources of the stacks of ``assembly``, or else of every deployed stack, the CDK's own too."""
     resources = list(_deployed(cloudformation))
     if assembly is not None:
+        planned = list(_planned(assembly))
+        stacks = {resource.stack for resource in planned}
+        resources = [resource for resource in resources if resource.stack in stacks]
         known = {(resource.stack, resource.logical_id) for resource in resources}
-        planned = (resource for resource in _planned(assembly) if (resource.stack, resource.logical_id) not in known)
-        resources.extend(planned)
+        resources += [resource for resource in planned if (resource.stack, resource.logical_id) not in known]
     existing = sorted(resource for resource in resources if resource.status.endswith(_EXISTING))
     return Inventory(
         deployed=[resource for resource in existing if resource.type not in EMULATED_TYPES],

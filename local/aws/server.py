@@ -74,6 +74,7 @@ class EmbeddedAws:
         """Takes over a started child; use :meth:`start`."""
         self._process = process
         self._directory = directory
+        self._stopped = False
         # Profiles and files of the user must not even be looked at: a missing profile raises.
         without_files = botocore.session.Session(
             session_vars={
@@ -184,13 +185,15 @@ class EmbeddedAws:
         """What of the stacks exists here, and by whose doing.
 
         Args:
-            assembly: A cloud assembly (``cdk.out``), whose stacks that were not deployed are then listed as such.
+            assembly: A cloud assembly (``cdk.out``): only its stacks are listed then, and those not deployed as such.
         """
         return take_inventory(self.client("cloudformation"), assembly=assembly)
 
     def stop(self) -> None:
         """Ends the child and whatever it started; does nothing the second time."""
-        process = self._process
+        process, stopped, self._stopped = self._process, self._stopped, True
+        if stopped:
+            return
         if process.poll() is None:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
