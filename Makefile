@@ -92,7 +92,7 @@ format: $(VENV)/dev.stamp ## let ruff mend what it can
 
 .PHONY: lock
 lock: $(VENV)/dev.stamp ## allot versions in components.lock to changed components
-	@$(PY) -m stacks.lock
+	@PYTHONPATH=constructs:component_src/common $(PY) -m stacks.lock
 
 .PHONY: stubs
 stubs: $(VENV)/dev.stamp ## generate the gRPC stubs of agent.proto again; a test holds them against it

@@ -118,7 +118,12 @@ def install() -> None:
 
 
 def enforce_permissions() -> None:
-    """Checks the IAM policies of every caller but the root from now on."""
+    """Checks the IAM policies of every caller but the root from now on.
+
+    The loopback stands for TLS there: it is served in plain HTTP, which a bucket that takes TLS alone would refuse.
+    """
+    pin = app.pin_request_origin
+    app.pin_request_origin = lambda address, _secure: pin(address, True)  # noqa: FBT003 - ministack's signature
     app.AUTH = True
 
 

@@ -16,6 +16,7 @@ PINNED = "1.5.33"
 # name -> kind, and for functions the parameters by position or name with which the extension and ministack call them
 EXPECTED = {
     "ministack.app.AUTH": "bool",
+    "ministack.app.pin_request_origin": "function(source_ip, secure_transport)",
     "ministack.app.SERVICE_HANDLERS": "dict",
     "ministack.app.main": "function()",
     "ministack.core.responses.get_account_id": "function()",
