@@ -26,9 +26,18 @@ _STOP_SECONDS = 12.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def _stop_on_signal(control: Control) -> None:
-    """Wait for a signal in a thread of its own: no handler interrupts a lock that it would need."""
-    number = signal.sigwait(_SIGNALS)
+def _watch_signals(control: Control) -> None:
+    """Have a signal stop the loop from a thread of its own: a Python handler could interrupt a lock that it needs."""
+    told, tell = os.pipe()
+    os.set_blocking(tell, False)
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: None)
+    signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+    threading.Thread(target=_stop_when_told, args=(control, told), name="signals", daemon=True).start()
+
+
+def _stop_when_told(control: Control, told: int) -> None:
+    number = os.read(told, 1)[0]
     log.info("component_stopping", signal=signal.Signals(number).name)
     control.stop()
     time.sleep(_STOP_SECONDS)
@@ -47,10 +56,8 @@ def run(nucleus_factory: Callable[[], Nucleus], *, sample_images: Path) -> int:
     Returns:
         The exit code: 0 after a signal, 1 when it could not start.
     """
-    # Before any other thread begins, the libraries' too: they inherit the mask.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     control = Control()
-    threading.Thread(target=_stop_on_signal, args=(control,), name="signals", daemon=True).start()
+    _watch_signals(control)
     try:
         nucleus = nucleus_factory()
         component = Component(nucleus, control, sample_images=sample_images)
