@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from edge_agent.engine import Session
+from edge_agent.errors import FailedPreconditionError
+from edge_agent.onnx_file import OnnxError, has_external_data
+
+WEIGHTS = np.ones((4, 3), np.float32)
+
+
+def weights(*, external: bool) -> Any:
+    tensor = numpy_helper.from_array(WEIGHTS, "w")
+    if external:
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        entry = tensor.external_data.add()
+        entry.key, entry.value = "location", "weights.bin"
+    return tensor
+
+
+def multiply(*, external: bool) -> Any:
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])]
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    return helper.make_graph([node], "multiply", inputs, outputs, [weights(external=external)])
+
+
+def in_a_branch(*, external: bool) -> Any:
+    result = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, 3])]
+    constant = helper.make_node("Constant", [], ["y"], value=weights(external=external))
+    branch = helper.make_graph([constant], "branch", [], result)
+    node = helper.make_node("If", ["condition"], ["y"], then_branch=branch, else_branch=branch)
+    return helper.make_graph([node], "if", [helper.make_tensor_value_info("condition", TensorProto.BOOL, [])], result)
+
+
+def model_of(graph: Any) -> bytes:
+    content: bytes = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8
+    ).SerializeToString()
+    return content
+
+
+@pytest.mark.parametrize("graph", [multiply, in_a_branch])
+def test_weights_in_another_file_are_found_wherever_they_are_used(graph: Any) -> None:
+    assert has_external_data(model_of(graph(external=True)))
+    assert not has_external_data(model_of(graph(external=False)))
+
+
+def test_weights_in_the_working_directory_are_never_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # ONNX Runtime alone would: it takes them from there without a question.
+    (tmp_path / "weights.bin").write_bytes(WEIGHTS.tobytes())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FailedPreconditionError, match=r"model\.onnx: expected all weights inside the file"):
+        Session({"model.onnx": model_of(multiply(external=True))}, threads=1)
+
+
+def test_real_models_are_read_to_their_end() -> None:
+    light = Path(onnx.__file__).parent / "backend/test/data/light"
+    models = sorted(light.glob("*.onnx"))
+    assert models
+    for path in models:
+        assert not has_external_data(path.read_bytes())
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+    try:
+        has_external_data(content)
+    except OnnxError as error:
+        assert "expected" in str(error)  # noqa: PT017 # either way is right
+
+
+@given(st.data())
+def test_a_cut_model_never_loads(data: st.DataObject) -> None:
+    content = model_of(multiply(external=False))
+    cut = content[: data.draw(st.integers(0, len(content) - 1))]
+    with pytest.raises(FailedPreconditionError):
+        Session({"model.onnx": cut}, threads=1)
