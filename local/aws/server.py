@@ -269,8 +269,6 @@ def _spawn(*, directory: Path, account: str, region: str, port: int) -> subproce
 def _settings(*, account: str, region: str, port: int) -> Mapping[str, str]:
     return {
         "AWS_ENDPOINT_URL": f"http://{HOST}:{port}",
-        # The CDK CLI puts the bucket in front of the host's name, and an address takes no such prefix.
-        "AWS_ENDPOINT_URL_S3": f"http://localhost:{port}",
         "AWS_ACCESS_KEY_ID": account,  # ministack takes the account from the key
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_REGION": region,

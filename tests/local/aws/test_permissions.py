@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Roles, functions and topic rules, before and after permissions are enforced."""
 
+import contextlib
 import io
 import json
 import zipfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,10 +39,38 @@ def trust(service: str) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
-@pytest.fixture
-def aws(own_aws: EmbeddedAws) -> EmbeddedAws:
-    """An AWS with a bucket, a device role that may put captures and a function that may read greetings."""
-    s3, iam = own_aws.client("s3"), own_aws.client("iam")
+@contextlib.contextmanager
+def aws_with_a_device_and_a_function(directory: Path) -> Iterator[EmbeddedAws]:
+    with EmbeddedAws.start(directory=directory, account="111122223333", region="us-east-1") as aws:
+        populate(aws)
+        yield aws
+
+
+@pytest.fixture(scope="module")
+def lenient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
+    """As during a deploy: nobody's permissions are checked."""
+    with aws_with_a_device_and_a_function(tmp_path_factory.mktemp("lenient")) as aws:
+        yield aws
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
+    """As after it: they are enforced, the function has not run before."""
+    with aws_with_a_device_and_a_function(tmp_path_factory.mktemp("strict")) as aws:
+        aws.enforce_permissions()
+        yield aws
+
+
+@pytest.fixture(params=["lenient", "strict"])
+def aws(request: pytest.FixtureRequest) -> EmbeddedAws:
+    """Both in turn."""
+    found: EmbeddedAws = request.getfixturevalue(request.param)
+    return found
+
+
+def populate(aws: EmbeddedAws) -> None:
+    """A bucket, a device role that may put captures, and a function that may read greetings."""
+    s3, iam = aws.client("s3"), aws.client("iam")
     s3.create_bucket(Bucket="captures-sagemaker")
     for key in ("greetings/1", "secrets/1"):
         s3.put_object(Bucket="captures-sagemaker", Key=key, Body=b"hello")
@@ -53,17 +84,16 @@ def aws(own_aws: EmbeddedAws) -> EmbeddedAws:
     package = io.BytesIO()
     with zipfile.ZipFile(package, "w") as archive:
         archive.writestr("index.py", FUNCTION)
-    function = own_aws.client("lambda")
+    function = aws.client("lambda")
     function.create_function(
         FunctionName="greet",
         Runtime="python3.13",
         Handler="index.handler",
-        Role=f"arn:aws:iam::{own_aws.account}:role/function",
+        Role=f"arn:aws:iam::{aws.account}:role/function",
         Code={"ZipFile": package.getvalue()},
         Timeout=10,
     )
     function.get_waiter("function_active_v2").wait(FunctionName="greet", WaiterConfig={"Delay": 1})
-    return own_aws
 
 
 def device(aws: EmbeddedAws) -> Credentials:
@@ -76,9 +106,8 @@ def invoke(aws: EmbeddedAws, event: object) -> tuple[Any, bool]:
     return json.loads(answer["Payload"].read()), "FunctionError" in answer
 
 
-def test_the_device_role_does_what_it_may_and_nothing_else(aws: EmbeddedAws) -> None:
-    aws.enforce_permissions()
-    s3 = aws.client("s3", credentials=device(aws))
+def test_the_device_role_does_what_it_may_and_nothing_else(strict: EmbeddedAws) -> None:
+    s3 = strict.client("s3", credentials=device(strict))
     s3.put_object(Bucket="captures-sagemaker", Key="captures/1", Body=b"{}")
     requests: list[tuple[str, dict[str, Any]]] = [
         ("put_object", {"Key": "greetings/1", "Body": b"{}"}),
@@ -91,31 +120,28 @@ def test_the_device_role_does_what_it_may_and_nothing_else(aws: EmbeddedAws) -> 
         assert error.value.response["Error"]["Code"] == "AccessDenied"
 
 
-def test_keys_that_sts_did_not_hand_out_are_refused(aws: EmbeddedAws) -> None:
-    aws.enforce_permissions()
-    real = device(aws)
+def test_keys_that_sts_did_not_hand_out_are_refused(strict: EmbeddedAws) -> None:
+    real = device(strict)
     forged = Credentials(real.access_key_id, "another secret", real.session_token)
     with pytest.raises(ClientError) as error:
-        aws.client("s3", credentials=forged).put_object(Bucket="captures-sagemaker", Key="captures/2", Body=b"{}")
+        strict.client("s3", credentials=forged).put_object(Bucket="captures-sagemaker", Key="captures/2", Body=b"{}")
     assert error.value.response["Error"]["Code"] == "SignatureDoesNotMatch"
 
 
-def test_root_keeps_all_permissions(aws: EmbeddedAws) -> None:
-    aws.enforce_permissions()
-    aws.client("iot").create_thing(thingName="dev-device-1")
-    assert aws.client("greengrassv2").list_core_devices()["coreDevices"] == []
-    assert aws.client("s3").get_object(Bucket="captures-sagemaker", Key="secrets/1")["Body"].read() == b"hello"
+def test_root_keeps_all_permissions(strict: EmbeddedAws) -> None:
+    strict.client("iot").create_thing(thingName="dev-device-1")
+    assert strict.client("greengrassv2").list_core_devices()["coreDevices"] == []
+    assert strict.client("s3").get_object(Bucket="captures-sagemaker", Key="secrets/1")["Body"].read() == b"hello"
 
 
-@pytest.mark.parametrize("enforced", [False, True])
-def test_a_function_has_its_roles_permissions_when_they_are_enforced(aws: EmbeddedAws, *, enforced: bool) -> None:
-    if enforced:
-        aws.enforce_permissions()
+def test_a_function_may_do_what_its_role_may(aws: EmbeddedAws) -> None:
     assert invoke(aws, {"key": "greetings/1"}) == ("hello", False)
-    answer, failed = invoke(aws, {"key": "secrets/1"})
-    assert failed is enforced
-    if enforced:
-        assert answer["errorType"] == "AccessDenied"
+
+
+def test_a_function_is_denied_what_its_role_may_not(lenient: EmbeddedAws, strict: EmbeddedAws) -> None:
+    assert invoke(lenient, {"key": "secrets/1"}) == ("hello", False)
+    answer, failed = invoke(strict, {"key": "secrets/1"})
+    assert (answer["errorType"], failed) == ("AccessDenied", True)
 
 
 def test_an_error_of_a_function_has_its_own_type(aws: EmbeddedAws) -> None:
@@ -144,8 +170,7 @@ def test_a_state_machine_catches_a_functions_error_by_its_type(aws: EmbeddedAws)
     assert (execution["status"], json.loads(execution["output"])) == ("SUCCEEDED", "caught")
 
 
-@pytest.mark.parametrize("enforced", [False, True])
-def test_a_topic_rule_counts_messages_in_a_queue(aws: EmbeddedAws, *, enforced: bool) -> None:
+def test_a_topic_rule_counts_messages_in_a_queue(aws: EmbeddedAws) -> None:
     iot, sqs, iam = aws.client("iot"), aws.client("sqs"), aws.client("iam")
     queue = sqs.create_queue(QueueName="predictions")["QueueUrl"]
     iam.create_role(RoleName="rule", AssumeRolePolicyDocument=trust("iot.amazonaws.com"))
@@ -158,8 +183,6 @@ def test_a_topic_rule_counts_messages_in_a_queue(aws: EmbeddedAws, *, enforced: 
         "awsIotSqlVersion": "2016-03-23",
     }
     iot.create_topic_rule(ruleName="predictions", topicRulePayload=rule)
-    if enforced:
-        aws.enforce_permissions()
     for number in range(5):
         message = json.dumps({"number": number}).encode()
         aws.client("iot-data").publish(topic="gg/sageMakerEdgeManager/image-classification", qos=1, payload=message)
