@@ -77,8 +77,8 @@ class Demo:
         durations = [float(entry["predict_ms"]) for entry in predictions]
         right = sum(labels.get(path.name) == _true_label(path) for path in self._images)
         return Report(
-            deployed=Counter(resource.type for resource in (*inventory.deployed, *inventory.emulated)),
-            emulated=Counter(resource.type for resource in inventory.emulated),
+            deployed=dict(Counter(resource.type for resource in (*inventory.deployed, *inventory.emulated))),
+            emulated=dict(Counter(resource.type for resource in inventory.emulated)),
             not_deployed=[f"{resource.stack}/{resource.logical_id}" for resource in inventory.not_deployed],
             model=str(loaded["model_name"]),
             model_version=str(loaded["model_version"]),
