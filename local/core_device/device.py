@@ -89,6 +89,7 @@ class CoreDevice:
         """
         with _locked(self._options.root / "lock"):
             try:
+                self._write_state()
                 self._processes.open()
                 self._credentials.open()
                 await self._ipc.open()

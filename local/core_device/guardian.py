@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 _POLL_SECONDS = 0.05
 
@@ -32,9 +33,29 @@ def end_groups(groups: set[int], grace_seconds: float) -> None:
     deadline = time.monotonic() + grace_seconds
     while remaining and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
-        remaining = {group for group in remaining if _signal(group, 0)}
+        remaining = {group for group in remaining if is_alive(group)}
     for group in remaining:
         _signal(group, signal.SIGKILL)
+
+
+def is_alive(group: int) -> bool:
+    """Tell whether a process group has a member that still runs.
+
+    Orphans that nobody has reaped stay members for as long as that takes; where /proc tells them apart, they do not
+    count.
+    """
+    if not _signal(group, 0):
+        return False
+    stats = list(Path("/proc").glob("[0-9]*/stat"))
+    return not stats or any(_is_running_member(stat, group) for stat in stats)
+
+
+def _is_running_member(stat: Path, group: int) -> bool:
+    try:
+        state, _, member_of, *_ = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except (OSError, ValueError):  # it has just gone
+        return False
+    return int(member_of) == group and state not in {"Z", "X"}
 
 
 def _signal(group: int, number: int) -> bool:

@@ -142,10 +142,4 @@ def _signal_group(group: int, number: int) -> None:
 
 
 def _group_exists(group: int, leader: asyncio.subprocess.Process) -> bool:
-    if leader.returncode is None:
-        return True
-    try:
-        os.killpg(group, 0)
-    except (ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies
-        return False
-    return True
+    return leader.returncode is None or guardian.is_alive(group)
