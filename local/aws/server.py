@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,31 +16,17 @@ import boto3.session
 import botocore.config
 import botocore.session
 
+from local.aws.environment import HOST, environment
 from local.aws.inventory import Inventory, take_inventory
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 INTERPRETER = VENV / "aws" / "bin" / "python"
-HOST = "127.0.0.1"
 START_SECONDS = 30.0
 ANSWER_SECONDS = 10.0
 STOP_SECONDS = 8.0
 LOG_TAIL_LINES = 20
 PORT_ATTEMPTS = 3
-# What would show a real account, or a proxy between two processes of this machine.
-_FOREIGN = (
-    "AWS_CA_BUNDLE",
-    "AWS_CONFIG_FILE",
-    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_DEFAULT_PROFILE",
-    "AWS_PROFILE",
-    "AWS_ROLE_ARN",
-    "AWS_SESSION_TOKEN",
-    "AWS_SHARED_CREDENTIALS_FILE",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-)
 
 
 class EmbeddedAwsError(Exception):
@@ -147,10 +132,7 @@ class EmbeddedAws:
 
     def environment(self) -> dict[str, str]:
         """This process's environment, changed so that the CDK CLI and any AWS SDK see only the embedded AWS."""
-        return {
-            **_without_foreign(os.environ),
-            **_settings(account=self.account, region=self.region, port=self.port),
-        }
+        return environment(account=self.account, region=self.region, port=self.port)
 
     def client(self, service: str, *, credentials: Credentials | None = None) -> Any:
         """A boto3 client of one service.
@@ -234,9 +216,8 @@ class EmbeddedAws:
 
 
 def _spawn(*, directory: Path, account: str, region: str, port: int) -> subprocess.Popen[str]:
-    environment = {
-        **_without_foreign(os.environ),
-        **_settings(account=account, region=region, port=port),
+    variables = {
+        **environment(account=account, region=region, port=port),
         # Functions for Node run on the Node that this project pins.
         "PATH": os.pathsep.join([str(VENV / "bin"), os.environ.get("PATH", os.defpath)]),
         "BIND_HOST": HOST,
@@ -257,39 +238,13 @@ def _spawn(*, directory: Path, account: str, region: str, port: int) -> subproce
         return subprocess.Popen(
             [str(INTERPRETER), "-m", "local.aws.extension"],
             cwd=ROOT,
-            env=environment,
+            env=variables,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
             start_new_session=True,
         )
-
-
-def _settings(*, account: str, region: str, port: int) -> Mapping[str, str]:
-    return {
-        "AWS_ENDPOINT_URL": f"http://{HOST}:{port}",
-        "AWS_ACCESS_KEY_ID": account,  # ministack takes the account from the key
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": region,
-        "AWS_DEFAULT_REGION": region,
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",  # an address takes no prefix
-        "CDK_DISABLE_CLI_TELEMETRY": "1",
-        "NO_PROXY": f"{HOST},localhost",
-        "no_proxy": f"{HOST},localhost",
-    }
-
-
-def _without_foreign(environment: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name: value
-        for name, value in environment.items()
-        if name not in _FOREIGN
-        and not name.startswith(("AWS_ENDPOINT_URL", "PYTHON"))  # services' own endpoints, another Python
-    }
 
 
 def _free_port() -> int:

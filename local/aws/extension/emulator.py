@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ministack import app
-from ministack.core import lambda_runtime, responses
+from ministack.core import lambda_runtime, responses, router
 from ministack.services import iot, lambda_svc, s3
 from ministack.services.cloudformation import provisioners
 
@@ -112,6 +112,8 @@ def install() -> None:
     model = _MODELS["greengrassv2"].operation_model("CreateDeployment").input_shape
     _add_type("AWS::GreengrassV2::Deployment", deployment_type(lambda: _current().greengrass, model))
     app.SERVICE_HANDLERS["greengrass"] = _greengrass
+    # Without it, the first request loads all of botocore's models to see whether there is such a service: seconds.
+    router.SERVICE_PATTERNS["greengrass"] = {"credential_scope": "greengrass"}
     app.SERVICE_HANDLERS["iot"] = _with_role_aliases(app.SERVICE_HANDLERS["iot"])
     app.SERVICE_HANDLERS["iot-data"] = _with_reports(app.SERVICE_HANDLERS["iot-data"])
     _run_python_functions_under_awslambdaric()

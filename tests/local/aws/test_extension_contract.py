@@ -22,6 +22,7 @@ EXPECTED = {
     "ministack.core.responses.get_account_id": "function()",
     "ministack.core.responses.get_region": "function()",
     "ministack.core.responses.request_scope": "function(account_id, region)",
+    "ministack.core.router.SERVICE_PATTERNS": "dict",
     "ministack.core.lambda_runtime.reset": "function()",
     "ministack.core.lambda_runtime._worker_class_for": "function(config)",
     "ministack.core.lambda_runtime.ProvidedWorker": "type(func_name, config, code_zip)",
@@ -48,7 +49,9 @@ def shape(name):
 names = json.loads(sys.argv[1])
 found = {name: shape(name) for name in names}
 from ministack import app
+from ministack.core import router
 from ministack.services.cloudformation import provisioners
+SIGNED = "AWS4-HMAC-SHA256 Credential=111122223333/20261122/us-east-1/greengrass/aws4_request, Signature=0"
 before = sorted(provisioners._RESOURCE_HANDLERS)
 handlers = {key: sorted(provisioners._RESOURCE_HANDLERS[key]) for key in ("AWS::IoT::Thing", "AWS::S3::Bucket")}
 from local.aws.extension import emulator
@@ -60,6 +63,8 @@ print(json.dumps({
     "handlers": handlers,
     "added": sorted(set(provisioners._RESOURCE_HANDLERS) - set(before)),
     "handler": inspect.iscoroutinefunction(app.SERVICE_HANDLERS["s3"]),
+    "routed": router.detect_service("GET", "/greengrass/v2/components", {"authorization": SIGNED}, {}),
+    "catalogue": router._KNOWN_AWS_SERVICE_NAMES is not None,
 }))
 """
 
@@ -94,3 +99,7 @@ def test_resource_handlers_have_the_keys_that_ours_have(found: Mapping[str, Any]
 
 def test_the_types_that_are_labelled_as_emulated_are_those_that_ministack_lacks(found: Mapping[str, Any]) -> None:
     assert set(found["added"]) == EMULATED_TYPES
+
+
+def test_a_greengrass_request_is_routed_without_the_catalogue_of_all_services(found: Mapping[str, Any]) -> None:
+    assert (found["routed"], found["catalogue"]) == ("greengrass", False)
