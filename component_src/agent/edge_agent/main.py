@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parameters = read_settings(parsed)
         log.configure(verbose=parameters.verbose)
         run(parameters, stop=stop)
-    except (settings.SettingsError, unix_socket.OccupiedError) as error:
+    except (settings.SettingsError, unix_socket.OccupiedError, OSError) as error:
         _LOG.error("agent_refused", extra={"fields": {"error": str(error)}})  # no defect: no traceback
         return 1
     return 0

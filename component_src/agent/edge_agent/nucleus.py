@@ -18,11 +18,14 @@ def get_configuration() -> dict[str, object]:
     Raises:
         SettingsError: The nucleus did not answer in time, or has no configuration for this component.
     """
-    client = GreengrassCoreIPCClientV2()
     try:
-        answer = client.get_configuration_async(key_path=[]).result(timeout=_TIMEOUT_SECONDS)
+        client = GreengrassCoreIPCClientV2()
+        try:
+            answer = client.get_configuration_async(key_path=[]).result(timeout=_TIMEOUT_SECONDS)
+        finally:
+            client.close(executor_wait=False)
     except concurrent.futures.TimeoutError:
         raise SettingsError(f"configuration: the nucleus did not answer within {_TIMEOUT_SECONDS:g} s") from None
-    finally:
-        client.close(executor_wait=False)
+    except Exception as error:  # the library documents no common base
+        raise SettingsError(f"configuration: the nucleus did not give it: {type(error).__name__}: {error}") from error
     return dict(answer.value or {})

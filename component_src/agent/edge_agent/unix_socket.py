@@ -81,11 +81,15 @@ def claim(path: Path) -> None:
     if not stat.S_ISSOCK(mode):
         raise OccupiedError(f"UnixSocketName: expected {path} to be free or an old socket, got another kind of file")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        if probe.connect_ex(str(path)) != errno.ECONNREFUSED:
-            raise OccupiedError(
-                f"UnixSocketName: expected {path} to be free, but a process listens there; stop it first"
-            )
-    path.unlink()
+        code = probe.connect_ex(str(path))
+    if code == 0:
+        raise OccupiedError(f"UnixSocketName: expected {path} to be free, but a process listens there; stop it first")
+    try:
+        if code != errno.ECONNREFUSED:
+            raise OSError(code, os.strerror(code))  # noqa: TRY301 # the same message for both
+        path.unlink()
+    except OSError as error:
+        raise OccupiedError(f"UnixSocketName: the old socket {path} cannot be replaced: {error.strerror}") from error
 
 
 def bind(server: grpc.Server, path: Path, *, mode: int, group: str) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any, Callable, Protocol
 
@@ -64,7 +65,8 @@ class Disk:
 def _s3_client() -> Any:
     # The pipeline repeats what fails, for as long as it takes; what hangs must fail soon.
     config = botocore.config.Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 1})
-    return boto3.session.Session().client("s3", config=config)
+    # The nucleus sets both of AWS_REGION and AWS_DEFAULT_REGION; boto3 itself reads the second only.
+    return boto3.session.Session(region_name=os.environ.get("AWS_REGION")).client("s3", config=config)
 
 
 class Bucket:

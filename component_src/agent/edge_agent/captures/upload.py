@@ -43,9 +43,17 @@ class DiskUploader:
         if self.worker.stopping.wait(max(self._due - time.monotonic(), 0.0)):
             return False
         for manifest in sorted(self._folder.rglob("*.jsonl")):
-            self.upload(manifest)
+            self._upload_if_readable(manifest)
         self._due = time.monotonic() + self._period
         return True
+
+    def _upload_if_readable(self, manifest: Path) -> None:
+        try:
+            self.upload(manifest)
+        except (ValueError, AttributeError, TypeError) as error:
+            # Not ours, or edited: it stays where it is, and the others go on.
+            fields = {"manifest": str(manifest), "error": str(error)}
+            _LOG.warning("manifest_unreadable", extra={"fields": fields})
 
     def upload(self, manifest: Path) -> None:
         """Upload a manifest after its files, then remove all of them; to be repeated whole when it was cut off."""
