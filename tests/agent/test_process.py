@@ -156,6 +156,29 @@ class TestEnd:
             eventually(lambda: client.capture_status("a") is CaptureStatus.SUCCESS)
 
 
+class TestPeriodicUpload:
+    def test_what_is_on_disk_goes_to_the_bucket_and_away(
+        self, agent: AgentProcess, package: Path, s3: S3, eventually: Callable[..., None]
+    ) -> None:
+        agent.start(
+            BucketName=BUCKET,
+            CaptureDataPeriodicUpload="true",
+            CaptureDataPeriodicUploadPeriodSeconds="0.2",
+            CaptureDataPushPeriodSeconds="0.1",
+            CaptureDataBase64EmbedLimit="8",
+        )
+        foreign = agent.work / "capture/sme-capture/dev-fleet/0/not-ours.jsonl"
+        foreign.parent.mkdir(parents=True)
+        foreign.write_text("not JSON")
+        with agent.client() as client:
+            client.load_model(str(package), "digits")
+            client.capture_data("digits", "a", {"x": X}, {})
+            eventually(lambda: counted(s3.records()) == {"a": 1})
+        # The file that is not ours stays, and does not hold up the rest.
+        eventually(lambda: [path for path in (agent.work / "capture").rglob("*") if path.is_file()] == [foreign])
+        assert s3.records()[0]["deviceFleetInputs"][0]["data-ref"].startswith(f"s3://{BUCKET}/sme-capture/dev-fleet/")
+
+
 class TestKill:
     """SIGKILL at any moment: every acknowledged capture arrives, and none arrives twice."""
 
