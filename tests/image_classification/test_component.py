@@ -165,16 +165,6 @@ def test_a_message_that_is_refused_is_counted_and_a_nucleus_that_restarts_is_fou
     eventually(lambda: device.published[-1][0] == "after/restart")
 
 
-def test_a_full_agent_is_asked_again(device: Device, eventually: Eventually) -> None:
-    device.add_images(8)
-    device.start_agent(CaptureDataBufferSize="2", CaptureDataBatchSize="100", CaptureDataPushPeriodSeconds="1")
-    component = device.start()
-    eventually(lambda: component.events("pass_finished"))
-    assert component.events("agent_full")
-    assert component.events("pass_finished")[0]["captures_lost"] == 0
-    eventually(lambda: len(device.captures()) == 8)
-
-
 def test_captures_can_be_switched_off_and_samples_are_there(device: Device, eventually: Eventually) -> None:
     device.nucleus.configure(OWN, CaptureData="false", ImageDirectory="")
     device.start_agent()

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from edge_image_classification.configuration import Served
     from edge_image_classification.control import Control
 
-_READY_SLICE_SECONDS = 0.5  # how long a stop or a changed configuration may have to wait
-_READY_REPORT_SECONDS = 30.0
+_ABSENCE_REPORT_SECONDS = 30.0
+_LONGEST_ABSENCE_WAIT_SECONDS = 1.0  # no longer than the channel's own reconnect takes: agents restart in a second
 _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 10.0
 _CAPTURE_FULL_SECONDS = 60.0
@@ -157,14 +157,20 @@ class ModelSession:
 
     def load(self) -> None:
         """Load the model unless it is; waits for the agent, and tries again until it succeeds."""
+        began = reported = time.monotonic()
         for wait in growing_waits():
             if self._loaded:
                 return
-            self._wait_for_agent()
             try:
                 self._load()
-            except AgentUnavailableError:
-                self._control.wait(wait)
+            except AgentUnavailableError as error:
+                now = time.monotonic()
+                if now - reported >= _ABSENCE_REPORT_SECONDS:
+                    reported = now
+                    log.warning(
+                        "agent_awaited", socket=str(self.served.socket), seconds=round(now - began), error=str(error)
+                    )
+                self._control.wait(min(wait, _LONGEST_ABSENCE_WAIT_SECONDS))
             except AgentError as error:
                 log.error(
                     "model_load_failed",
@@ -196,20 +202,6 @@ class ModelSession:
             outputs={item.name: str(item) for item in model.outputs},
             seconds=round(time.monotonic() - started, 3),
         )
-
-    def _wait_for_agent(self) -> None:
-        began = reported = time.monotonic()
-        while True:
-            try:
-                self._client.wait_until_ready(_READY_SLICE_SECONDS)
-            except AgentUnavailableError as error:  # noqa: PERF203 # asked again, that is what the loop is for
-                now = time.monotonic()
-                if now - reported >= _READY_REPORT_SECONDS:
-                    reported = now
-                    log.warning("agent_awaited", seconds=round(now - began), error=error.details)
-                self._control.wait(_FIRST_WAIT_SECONDS)
-            else:
-                return
 
     def _lost(self, error: AgentError, wait: float) -> None:
         self._loaded = False
