@@ -136,6 +136,25 @@ def test_cut_off_between_the_arrival_and_the_removal(tmp_path: Path, monkeypatch
         again.add(make_capture("a"))
 
 
+def test_a_power_cut_that_leaves_a_plan_in_both_folders_delivers_nothing_twice(tmp_path: Path) -> None:
+    spool, store = make_spool(tmp_path / "spool"), Store()
+    spool.add(make_capture("a"))
+    drain(spool, tmp_path, store)
+    (done,) = (tmp_path / "spool/done").iterdir()
+    shutil.copy(done, tmp_path / "spool/batches")
+    again = make_spool(tmp_path / "spool")
+    assert again.backlog() == (0, 0)
+    assert again.status("a") is Status.SUCCESS
+
+
+def test_files_that_are_not_the_spools_are_left_alone(tmp_path: Path) -> None:
+    make_spool(tmp_path / "spool")
+    for name in ("pending/notes.txt", "batches/notes.txt", "done/notes.txt"):
+        (tmp_path / "spool" / name).write_text("x")
+    assert make_spool(tmp_path / "spool").backlog() == (0, 0)
+    assert (tmp_path / "spool/pending/notes.txt").exists()
+
+
 def test_what_was_not_finished_when_the_process_ended_is_swept(tmp_path: Path) -> None:
     make_spool(tmp_path / "spool")
     orphan = tmp_path / "spool/pending/0000000000000001.capture.part"

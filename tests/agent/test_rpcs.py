@@ -103,6 +103,12 @@ class TestModels:
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "url"):
             client.load_model(url, "digits")
 
+    def test_a_refusal_about_a_long_name_still_arrives(self, client: AgentClient) -> None:
+        with refused(grpc.StatusCode.NOT_FOUND, "ééé"):
+            client.load_model("/é".join("é" * 100 for _ in range(15)), "digits")
+        with refused(grpc.StatusCode.FAILED_PRECONDITION, "digits"):
+            client.load_model("é" * 3000, "digits")
+
     def test_there_is_a_bound_of_models(self, loaded: AgentClient, package: Path) -> None:
         loaded.load_model(str(package), "second")
         with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "MaxModels"):

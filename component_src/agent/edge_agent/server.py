@@ -32,7 +32,7 @@ STATUSES: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (errors.OutOfRangeError, grpc.StatusCode.OUT_OF_RANGE),
     (errors.UnsupportedError, grpc.StatusCode.UNIMPLEMENTED),
 )
-_LONGEST_DETAILS = 2000  # gRPC sends the message as a header, of which peers take 8 KiB
+_LONGEST_DETAILS = 2000  # bytes: gRPC sends them as a header, each up to three times as long; peers take 8 KiB
 _CONTROL_WORKERS = 4
 
 
@@ -83,7 +83,7 @@ def status_of(error: Exception, *, rpc: str) -> tuple[grpc.StatusCode, str]:
         if isinstance(error, kind):
             details = str(error) or "out of memory"
             _LOG.debug("refused", extra={"fields": {"rpc": rpc, "status": code.name, "details": details}})
-            return code, details[:_LONGEST_DETAILS]
+            return code, details.encode(errors="replace")[:_LONGEST_DETAILS].decode(errors="ignore")
     error_id = log_defect(_LOG, where=rpc)
     return grpc.StatusCode.INTERNAL, f"internal error {error_id}; the agent's log has the details under this id"
 

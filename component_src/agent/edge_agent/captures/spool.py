@@ -174,7 +174,7 @@ class Spool:
     def finish(self, file: str, *, lost: Iterable[str] = ()) -> None:
         """Close a plan after everything that it names arrived, but for the ids in ``lost``."""
         (self._batches_dir / file).rename(self._done_dir / file)
-        # First the new name, then the old one's end: a crash between leaves both, never none.
+        # After a power cut between the two the plan may stand in both folders, never in none.
         sync_directory(self._done_dir)
         sync_directory(self._batches_dir)
         with self._changed:
@@ -247,10 +247,14 @@ class Spool:
         for plan in self._done.values():  # a crash may have come between the rename and the removal
             self._remove_members(plan)
             self._finished.update((member.capture_id, Status.SUCCESS) for member in plan.members)
-        self._plans.update(self._read_plans(self._batches_dir))
+        for file, plan in self._read_plans(self._batches_dir).items():
+            if file in self._done:
+                (self._batches_dir / file).unlink()
+            else:
+                self._plans[file] = plan
         planned = {member.file for plan in self._plans.values() for member in plan.members}
         self._in_progress.update(member.capture_id for plan in self._plans.values() for member in plan.members)
-        for path in sorted(self._pending_dir.iterdir()):
+        for path in sorted(self._pending_dir.glob("*.capture")):
             self._sequence = max(self._sequence, int(path.stem))
             self._sizes[path.name] = path.stat().st_size
             self._bytes += self._sizes[path.name]
