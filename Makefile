@@ -5,6 +5,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
+SOURCES := .:constructs:component_src/agent:component_src/image_classification:component_src/common
 ENV ?= dev
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +17,9 @@ export CDK_DISABLE_CLI_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export NODE_NO_WARNINGS := 1
 
-PIP_INSTALL = $(PY) -m pip install --quiet --require-hashes -r
+# Python compiles what is imported when it is first imported; compiling all of aws-cdk-lib takes minutes.
+unexport PYTHONDONTWRITEBYTECODE
+PIP_INSTALL = -m pip install --quiet --no-compile --require-hashes -r
 
 .PHONY: help
 help: ## list these targets
@@ -29,17 +32,17 @@ $(VENV)/pyvenv.cfg:
 
 $(VENV)/app.stamp: requirements.txt $(VENV)/pyvenv.cfg
 	@echo "installing the CDK app's requirements into $(VENV) ..."
-	@$(PIP_INSTALL) requirements.txt
+	@$(PY) $(PIP_INSTALL) requirements.txt
 	@touch $@
 
 $(VENV)/local.stamp: requirements-local.txt $(VENV)/app.stamp
 	@echo "installing what the local AWS and core device need ..."
-	@$(PIP_INSTALL) requirements-local.txt
+	@$(PY) $(PIP_INSTALL) requirements-local.txt
 	@touch $@
 
 $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/local.stamp
 	@echo "installing the development tools ..."
-	@$(PIP_INSTALL) requirements-dev.txt
+	@$(PY) $(PIP_INSTALL) requirements-dev.txt
 	@touch $@
 
 node_modules/cdk.stamp: package-lock.json $(VENV)/app.stamp
@@ -50,7 +53,7 @@ node_modules/cdk.stamp: package-lock.json $(VENV)/app.stamp
 $(VENV)/aws.stamp: local/aws/requirements.txt $(VENV)/pyvenv.cfg
 	@echo "installing the embedded AWS ..."
 	@$(PYTHON) -m venv --clear $(VENV)/aws
-	@$(VENV)/aws/bin/python -m pip install --quiet --require-hashes -r local/aws/requirements.txt
+	@$(VENV)/aws/bin/python $(PIP_INSTALL) local/aws/requirements.txt
 	@touch $@
 
 .PHONY: setup
@@ -73,7 +76,7 @@ check: lint types synth ## lint, types, synth with cdk-nag and cfn-lint; needs n
 lint: $(VENV)/dev.stamp ## ruff (format and rules) and the arrows between packages
 	@ruff format --check --quiet .
 	@ruff check --quiet .
-	@lint-imports --no-cache > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+	@PYTHONPATH=$(SOURCES) lint-imports --no-cache > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
 
 .PHONY: types
 types: $(VENV)/dev.stamp ## mypy --strict, tests included
@@ -92,7 +95,7 @@ format: $(VENV)/dev.stamp ## let ruff mend what it can
 
 .PHONY: lock
 lock: $(VENV)/dev.stamp ## allot versions in components.lock to changed components
-	@PYTHONPATH=constructs:component_src/common $(PY) -m stacks.lock
+	@PYTHONPATH=$(SOURCES) $(PY) -m stacks.lock
 
 .PHONY: stubs
 stubs: $(VENV)/dev.stamp ## generate the gRPC stubs of agent.proto again; a test holds them against it

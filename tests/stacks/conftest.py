@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +11,74 @@ import pytest
 
 from stacks.application import build_app
 
+Template = dict[str, Any]
+
 
 @pytest.fixture(scope="session")
 def assembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`cdk.out` of every environment, synthesised once; cdk-nag's errors would fail it."""
+    """`cdk.out` of every environment, synthesised once; an error of cdk-nag's would fail it."""
     outdir = tmp_path_factory.mktemp("synth") / "cdk.out"
     build_app(outdir=str(outdir)).synth()
     return outdir
 
 
 @pytest.fixture(scope="session")
-def templates(assembly: Path) -> dict[str, dict[str, Any]]:
+def templates(assembly: Path) -> dict[str, Template]:
     """dev's templates by stack: Fleet, Models, Release."""
-    found = {}
-    for path in (assembly / "assembly-dev").glob("*.template.json"):
-        stack = path.name.removeprefix("dev").rpartition(".template")[0][:-8]
-        found[stack] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    manifest = json.loads((assembly / "assembly-dev" / "manifest.json").read_text(encoding="utf-8"))
+    return {
+        artifact["displayName"].removeprefix("dev/"): json.loads(
+            (assembly / "assembly-dev" / artifact["properties"]["templateFile"]).read_text(encoding="utf-8")
+        )
+        for artifact in manifest["artifacts"].values()
+        if artifact["type"] == "aws:cloudformation:stack"
+    }
+
+
+@pytest.fixture(scope="session")
+def resources() -> Callable[[Template, str], dict[str, Any]]:
+    """All resources of one type: logical id to resource."""
+
+    def of_type(template: Template, type_: str) -> dict[str, Any]:
+        return {id_: resource for id_, resource in template["Resources"].items() if resource["Type"] == type_}
+
+    return of_type
+
+
+@pytest.fixture(scope="session")
+def allows() -> Callable[..., bool]:
+    """Whether a role's inline policies in a template allow an action on a resource; a Deny wins."""
+
+    def decide(template: Template, role: str, action: str, resource: str) -> bool:
+        statements = [
+            statement
+            for policy in template["Resources"].values()
+            if policy["Type"] == "AWS::IAM::Policy" and {"Ref": role} in policy["Properties"]["Roles"]
+            for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        ]
+        assert statements, f"{role} has no policy"
+        effects = {
+            statement["Effect"]
+            for statement in statements
+            if any(fnmatchcase(action.lower(), text.lower()) for text in _texts(statement["Action"]))
+            and any(fnmatchcase(resource, text) for text in _texts(statement["Resource"]))
+        }
+        return effects == {"Allow"}
+
+    return decide
+
+
+def _texts(value: Any) -> list[str]:
+    return [_text(item) for item in (value if isinstance(value, list) else [value])]
+
+
+def _text(value: Any) -> str:
+    """A policy's resource as text; what another resource's attribute will be stands as `<id.attribute>`."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping) and "Fn::GetAtt" in value:
+        return "<" + ".".join(value["Fn::GetAtt"]) + ">"
+    if isinstance(value, Mapping) and "Fn::Join" in value:
+        separator, parts = value["Fn::Join"]
+        return str(separator.join(_text(part) for part in parts))
+    return json.dumps(value)
