@@ -64,7 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 async def _run(options: Options) -> None:
-    cloud = await asyncio.to_thread(BotoCloud, thing_name=options.thing_name, region=options.region)
+    cloud = await asyncio.to_thread(
+        BotoCloud, thing_name=options.thing_name, region=options.region, iot_policy=options.iot_policy
+    )
     device = CoreDevice(options, cloud)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -9,6 +9,7 @@ import boto3
 import botocore.config
 import botocore.exceptions
 
+from local.core_device.authorization import device_may
 from local.core_device.cloud import (
     CloudRefusedError,
     CloudUnreachableError,
@@ -35,8 +36,9 @@ class BotoCloud:
     download of artifacts, which happens with the device role's credentials as on a real one.
     """
 
-    def __init__(self, *, thing_name: str, region: str) -> None:
+    def __init__(self, *, thing_name: str, region: str, iot_policy: str) -> None:
         self._thing_name = thing_name
+        self._iot_policy = iot_policy
         session = boto3.Session(region_name=region)
         self._session = session
         self._greengrass = session.client("greengrassv2", config=_CONFIG)
@@ -123,9 +125,15 @@ class BotoCloud:
             target.writelines(body.iter_chunks(1 << 20))
 
     def role_credentials(self, role_alias: str) -> Credentials:
-        """Fetch credentials of the role behind an alias."""
+        """Fetch credentials of the role behind an alias, if the device's AWS IoT policy lets it."""
+        policy = self.policy_document(self._iot_policy)
         with _translated(f"assuming the role of role alias {role_alias}"):
             alias = self._iot.describe_role_alias(roleAlias=role_alias)["roleAliasDescription"]
+            arn = alias["roleAliasArn"]
+            if not device_may(policy, action="iot:AssumeRoleWithCertificate", resource=arn):
+                raise CloudRefusedError(
+                    f"the AWS IoT policy {self._iot_policy} does not allow iot:AssumeRoleWithCertificate on {arn}"
+                )
             answer = self._sts.assume_role(
                 RoleArn=alias["roleArn"],
                 RoleSessionName=self._thing_name[:64],

@@ -53,7 +53,7 @@ class CoreDevice:
         self._service = GreengrassService(configuration, self._iot_core)
         self._ipc = IpcServer(options.root, self._service)
         self._credentials = TokenExchangeService(cloud, options.role_alias)
-        self._reporter = Reporter(cloud, options)
+        self._reporter = Reporter(self._iot_core, options)
         self._processes = ProcessTable(options.root / "processes.json", grace_seconds=options.stop_seconds)
         self._runner = Runner(
             options=options, processes=self._processes, environment=self._environment, changed=self._note_change

@@ -31,7 +31,7 @@ class IotCore:
         self._cloud = cloud
         self._policy_name = policy_name
         self._retry_seconds = retry_seconds
-        self._policy: Mapping[str, Any] | None = None
+        self._policy: Mapping[str, Any] = {}
         self._spool: collections.deque[tuple[str, bytes, int]] = collections.deque()
         self._bytes = 0
         self._filled = asyncio.Event()
@@ -57,7 +57,7 @@ class IotCore:
             await self._filled.wait()
             topic, payload, qos = self._spool[0]
             try:
-                await asyncio.to_thread(self._send, topic, payload, qos)
+                await asyncio.to_thread(self.send, topic, payload, qos=qos)
             except CloudUnreachableError as error:
                 event("iot_core_unreachable", level=logging.WARNING, waiting=len(self._spool), reason=str(error))
                 await asyncio.sleep(delay)
@@ -71,8 +71,14 @@ class IotCore:
             if not self._spool:
                 self._filled.clear()
 
-    def _send(self, topic: str, payload: bytes, qos: int) -> None:
-        if self._policy is None:
+    def send(self, topic: str, payload: bytes, *, qos: int) -> None:
+        """Send a message at once.
+
+        Raises:
+            CloudUnreachableError: it was not sent.
+            CloudRefusedError: the device's AWS IoT policy, as it is now, does not allow the topic.
+        """
+        if not policy_allows_topic(self._policy, "iot:Publish", topic):
             self._policy = self._cloud.policy_document(self._policy_name)
         if not policy_allows_topic(self._policy, "iot:Publish", topic):
             raise CloudRefusedError(

@@ -13,7 +13,7 @@ from local.core_device.log import event
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from local.core_device.cloud import Cloud
+    from local.core_device.iot_core import IotCore
     from local.core_device.options import Options
 
 
@@ -23,8 +23,8 @@ class Reporter:
     Reports on deployments are kept on disk until the cloud has them.
     """
 
-    def __init__(self, cloud: Cloud, options: Options) -> None:
-        self._cloud = cloud
+    def __init__(self, iot_core: IotCore, options: Options) -> None:
+        self._iot_core = iot_core
         self._options = options
         self._path = options.root / "deployments" / "unsent-reports.json"
         self._unsent: list[dict[str, Any]] = read_json(self._path, default=[])
@@ -72,6 +72,6 @@ class Reporter:
 
     def _send(self, topic: str, message: dict[str, Any]) -> None:
         try:
-            self._cloud.publish(topic, json.dumps(message).encode(), qos=1)
+            self._iot_core.send(topic, json.dumps(message).encode(), qos=1)
         except CloudRefusedError as error:
             event("report_refused", level=logging.ERROR, topic=topic, reason=str(error))

@@ -8,6 +8,7 @@ import datetime as dt
 import hashlib
 import io
 import json
+import subprocess
 import threading
 import time
 import zipfile
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 GROUP = "arn:aws:iot:us-east-1:111122223333:thinggroup/fleet"
-TOPICS = "arn:aws:iot:us-east-1:111122223333:topic/allowed/*"
+TOPIC = "arn:aws:iot:us-east-1:111122223333:topic"
+TOPICS = [f"{TOPIC}/allowed/*", f"{TOPIC}/$aws/things/device-1/jobs/*", f"{TOPIC}/$aws/things/device-1/greengrassv2/*"]
 
 
 class MemoryCloud:
@@ -83,7 +85,7 @@ class MemoryCloud:
     def policy_document(self, name: str) -> Mapping[str, Any]:
         self._reach()
         assert name == "policy"
-        return {"Statement": [{"Effect": "Allow", "Action": "iot:Publish", "Resource": [TOPICS]}]}
+        return {"Statement": [{"Effect": "Allow", "Action": "iot:Publish", "Resource": TOPICS}]}
 
     def publish(self, topic: str, payload: bytes, *, qos: int) -> None:
         self._reach()
@@ -182,12 +184,14 @@ class Harness:
         if files is not None:
             uri = f"s3://bucket/{name}/{version}/content.zip"
             self.cloud.objects[uri] = archive(files)
-            artifacts.append({
-                "Uri": uri,
-                "Unarchive": "ZIP",
-                "Digest": base64.b64encode(hashlib.sha256(self.cloud.objects[uri]).digest()).decode(),
-                "Algorithm": "SHA-256",
-            })
+            artifacts.append(
+                {
+                    "Uri": uri,
+                    "Unarchive": "ZIP",
+                    "Digest": base64.b64encode(hashlib.sha256(self.cloud.objects[uri]).digest()).decode(),
+                    "Algorithm": "SHA-256",
+                }
+            )
         recipe = {
             "RecipeFormatVersion": "2020-01-25",
             "ComponentName": name,
@@ -211,7 +215,11 @@ class Harness:
             for name, value in components.items()
         }
         effective = EffectiveDeployment(
-            id=id_, target=target, job_id=f"job-{id_}", status="QUEUED", created=time.time() + len(self.cloud.deployments)
+            id=id_,
+            target=target,
+            job_id=f"job-{id_}",
+            status="QUEUED",
+            created=time.time() + len(self.cloud.deployments),
         )
         content = Deployment(id=id_, target=target, components=requests, rollback=rollback)
         self.cloud.deployments[id_] = (effective, content)
@@ -252,6 +260,23 @@ def archive(files: Mapping[str, bytes]) -> bytes:
         for name, content in files.items():
             file.writestr(name, content)
     return buffer.getvalue()
+
+
+def is_running(pid: int) -> bool:
+    """An orphan that init has not reaped is dead all the same."""
+    command = ["/bin/ps", "-o", "stat=", "-p", str(pid)]
+    state = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return bool(state) and not state.startswith("Z")
+
+
+@pytest.fixture(name="is_alive")
+def _is_alive() -> Any:
+    return is_running
+
+
+@pytest.fixture(name="make_cloud")
+def _make_cloud() -> Any:
+    return MemoryCloud
 
 
 @pytest.fixture(name="make_archive")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import os
 import signal
-import subprocess
 import time
 from typing import Any
 
@@ -12,11 +12,6 @@ import pytest
 from local.core_device.cloud import ComponentRequest
 
 STAY = "echo started $$; exec sleep 60"
-
-
-def is_alive(pid: int) -> bool:
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return bool(state) and not state.startswith("Z")
 
 
 def test_a_deployment_installs_runs_and_reports(device: Any) -> None:
@@ -131,7 +126,7 @@ def test_install_that_never_works_is_broken_and_its_dependent_does_not_start(dev
     assert "started" not in device.log("app")
 
 
-def test_install_is_ended_at_its_timeout_with_all_that_it_started(make_device: Any) -> None:
+def test_install_is_ended_at_its_timeout_with_all_that_it_started(make_device: Any, is_alive: Any) -> None:
     device = make_device(install_attempts=1)
     device.start()
     device.add("app", install={"Script": "sleep 60 & echo $! > child; wait", "Timeout": 1})
@@ -147,7 +142,7 @@ def test_exit_code_0_is_finished(device: Any) -> None:
     assert device.log("app").count("done") == 1
 
 
-def test_a_component_that_a_deployment_no_longer_has_is_removed(device: Any) -> None:
+def test_a_component_that_a_deployment_no_longer_has_is_removed(device: Any, is_alive: Any) -> None:
     device.add("old", run=STAY, files={"a": b"1"})
     device.add("new", run=STAY)
     device.deploy_and_wait({"old": "1.0.0"})
@@ -193,7 +188,7 @@ def test_a_recipe_that_lite_would_not_run_is_refused(device: Any) -> None:
     assert "write $HOME without braces" in details["deployment-failure-cause"]
 
 
-def test_sigterm_reaches_the_whole_group_and_a_stubborn_process_is_killed(make_device: Any) -> None:
+def test_sigterm_reaches_the_whole_group_and_a_stubborn_process_is_killed(make_device: Any, is_alive: Any) -> None:
     device = make_device(stop_seconds=0.5)
     device.start()
     device.add("polite", run="trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done")
@@ -239,9 +234,8 @@ def test_existing_devices_keep_values_when_defaults_change(device: Any) -> None:
     device.add("app", "1.1.0", run=run, defaults={"A": "9", "B": "9", "New.Key": "9"})
     device.deploy_and_wait({"app": "1.0.0"})
     device.deploy_and_wait({"app": ComponentRequest("1.1.0", reset=("/B",))})
-    assert (device.root / "config" / "app.json").read_text().split() == [
-        *'{ "A": "1", "B": "9", "New.Key": "9" }'.split()
-    ]
+    kept = json.loads((device.root / "config" / "app.json").read_text())
+    assert kept == {"A": "1", "B": "9", "New.Key": "9"}
 
 
 def test_a_root_serves_one_device_at_a_time(device: Any, make_device: Any) -> None:

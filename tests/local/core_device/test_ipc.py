@@ -139,9 +139,7 @@ def test_messages_to_iot_core_leave_the_device_as_policies_allow(run: Any, devic
 
 def test_the_devices_iot_policy_bounds_what_the_component_may_send(run: Any, device: Any) -> None:
     access = {
-        "accessControl": {
-            "aws.greengrass.ipc.mqttproxy": {"app:mqtt:1": {"operations": ["*"], "resources": ["*"]}}
-        }
+        "accessControl": {"aws.greengrass.ipc.mqttproxy": {"app:mqtt:1": {"operations": ["*"], "resources": ["*"]}}}
     }
     run(
         """
@@ -210,7 +208,8 @@ def test_what_lite_does_not_have_is_a_service_error(run: Any) -> None:
 def test_a_message_above_10_000_bytes_costs_the_connection(run: Any) -> None:
     said = run(
         """
-        send = lambda size: client.publish_to_iot_core(topic_name="allowed/1", qos="1", payload=b'"' + b"x" * size + b'"')
+        send = lambda size: client.publish_to_iot_core(
+            topic_name="allowed/1", qos="1", payload=b'"' + b"x" * size + b'"')
         send(7000)
         say(small=True)
         outcome(send, 8000)

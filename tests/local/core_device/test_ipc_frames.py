@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from local.core_device.ipc_frames import MAX_FRAME_BYTES, Frame, FrameError, decode, encode, frame_length
 
 NAMES = st.text(min_size=1, max_size=30).filter(lambda text: len(text.encode()) < 256)
-VALUES = st.one_of(
-    st.booleans(), st.integers(-(2**31), 2**31 - 1), st.text(max_size=50), st.binary(max_size=50)
-)
+VALUES = st.one_of(st.booleans(), st.integers(-(2**31), 2**31 - 1), st.text(max_size=50), st.binary(max_size=50))
 FRAMES = st.builds(Frame, st.dictionaries(NAMES, VALUES, max_size=5), st.binary(max_size=500))
 
 
