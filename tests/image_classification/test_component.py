@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ def test_a_pass_predicts_captures_and_publishes_each_image_and_a_stop_unloads(
     names = device.add_images(40)
     (device.images / "0000-empty.png").touch()
     (device.images / "0001-text.jpg").write_text("no image", encoding="utf-8")
+    (device.images / os.fsdecode(b"0002-\xff.png")).touch()
     (device.images / "notes.txt").write_text("no image, and not called one", encoding="utf-8")
     device.start_agent()
     component = device.start()
@@ -40,7 +42,7 @@ def test_a_pass_predicts_captures_and_publishes_each_image_and_a_stop_unloads(
         "level": "INFO",
         "event": "pass_finished",
         "images": 40,
-        "skipped": 2,
+        "skipped": 3,
         "captures_lost": 0,
         "publishes_failed": 0,
         "seconds": 0,
@@ -49,6 +51,7 @@ def test_a_pass_predicts_captures_and_publishes_each_image_and_a_stop_unloads(
     assert skipped == {
         "0000-empty.png": "the file is empty, expected a PNG or JPEG image",
         "0001-text.jpg": "the content is not a PNG or JPEG image",
+        "0002-\udcff.png": "the file is empty, expected a PNG or JPEG image",
     }
     assert [topic for topic, _ in device.published] == [TOPIC] * 40
     for (_, message), line in zip(device.published, predictions, strict=True):
@@ -138,6 +141,19 @@ def test_a_stop_while_no_agent_is_there_is_quick_and_clean(device: Device, event
     assert component.stop() == 0
     assert component.events("component_stopped")
     assert not component.events("component_stopped_by_force")
+
+
+def test_a_stop_while_the_agent_hangs_is_kept_within_what_a_nucleus_grants(
+    device: Device, eventually: Eventually
+) -> None:
+    device.add_images(2)
+    device.nucleus.configure(OWN, InferenceInterval="0")
+    agent = device.start_agent()
+    component = device.start()
+    eventually(lambda: component.events("pass_finished"))
+    agent.popen.send_signal(signal.SIGSTOP)
+    assert component.stop() == 0  # fails after 15 s
+    assert component.events("component_stopping")
 
 
 def test_a_message_that_is_refused_is_counted_and_a_nucleus_that_restarts_is_found_again(

@@ -13,7 +13,8 @@ _WRITING = threading.Lock()
 
 def _write(level: str, event: str, fields: dict[str, object]) -> None:
     now = dt.datetime.now(dt.timezone.utc).isoformat(timespec="milliseconds")
-    line = json.dumps({"time": now, "level": level, "event": event, **fields}, default=str, ensure_ascii=False)
+    # ASCII: a file's name may hold what the locale of the process cannot write.
+    line = json.dumps({"time": now, "level": level, "event": event, **fields}, default=str)
     with _WRITING:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
