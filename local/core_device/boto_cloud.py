@@ -24,7 +24,14 @@ if TYPE_CHECKING:
 
     from local.core_device.cloud import Cloud
 
-_CONFIG = botocore.config.Config(connect_timeout=3, read_timeout=6, retries={"mode": "standard", "max_attempts": 2})
+# Short enough for a stop within 20 s; the endpoint is on this machine, so no proxy and no prefix before its host.
+_CONFIG = botocore.config.Config(
+    connect_timeout=3,
+    read_timeout=6,
+    retries={"mode": "standard", "total_max_attempts": 2},
+    inject_host_prefix=False,
+    proxies={},
+)
 _TRANSIENT = frozenset({"Throttling", "ThrottlingException", "RequestTimeout", "SlowDown", "ServiceUnavailable"})
 _SERVER_ERROR = 500
 

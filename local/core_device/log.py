@@ -16,7 +16,7 @@ class JsonLines(logging.Formatter):
         """Write one line."""
         moment = dt.datetime.fromtimestamp(record.created, tz=dt.UTC)
         line = {"time": moment.isoformat(timespec="milliseconds"), "level": record.levelname, "event": record.msg}
-        line.update(getattr(record, "fields", {}))
+        line.update({key: value for key, value in getattr(record, "fields", {}).items() if value != ""})
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)

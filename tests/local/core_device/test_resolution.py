@@ -28,9 +28,7 @@ class Versions:
         return Recipe(name=name, version=version, manifests=(), dependencies=dependencies)
 
 
-def names(
-    content: Mapping[str, Mapping[str, Mapping[str, str]]], roots: Mapping[str, str], **installed: str
-) -> list[str]:
+def names(content: Any, roots: Mapping[str, str], **installed: str) -> list[str]:
     components = resolve({"group": roots}, catalogue=Versions(content), installed=installed)
     return [f"{item.name} {item.version}" for item in components]
 

@@ -105,8 +105,12 @@ def test_what_is_no_zip_is_refused(tmp_path: Path) -> None:
 def test_only_what_is_used_is_kept(tmp_path: Path, make_archive: Any) -> None:
     store = PackageStore(tmp_path)
     content = make_archive({"a": b"1"})
+
+    def download(_: str, target: BinaryIO) -> None:
+        target.write(content)
+
     for version in ("1.0.0", "2.0.0"):
-        store.fetch("app", version, [artifact(content)], lambda _, target: target.write(content) and None)
+        store.fetch("app", version, [artifact(content)], download)
         store.save_recipe("app", version, b"{}")
     store.keep_only({("app", "2.0.0")})
     assert files(tmp_path) == [
