@@ -39,6 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
         default=Options.settle_seconds,
         help="how long all components must stay up before a deployment has succeeded",
     )
+    parser.add_argument(
+        "--error-window-seconds",
+        type=float,
+        default=Options.error_window_seconds,
+        help="a third crash within it makes a component BROKEN (default: an hour, as on a device)",
+    )
     given = parser.parse_args(arguments)
     endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
     if urlsplit(endpoint).hostname not in _LOCAL_HOSTS:
@@ -54,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         iot_policy=given.iot_policy,
         poll_seconds=given.poll_seconds,
         settle_seconds=given.settle_seconds,
+        error_window_seconds=given.error_window_seconds,
     )
     log_to_stdout()
     try:

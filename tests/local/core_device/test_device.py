@@ -95,6 +95,15 @@ def test_a_component_that_crashes_three_times_is_broken_and_fails_its_deployment
     assert health["overallDeviceStatus"] == "UNHEALTHY"
 
 
+def test_crashes_further_apart_than_the_window_do_not_break_a_component(make_device: Any) -> None:
+    device = make_device(error_window_seconds=0.2)
+    device.start()
+    device.add("app", run="echo once more; sleep 0.3; exit 3")
+    device.deploy({"app": "1.0.0"})
+    device.wait(lambda: device.log("app").count("once more") > 4)
+    assert device.component("app")["state"] != "BROKEN"
+
+
 def test_a_failed_deployment_returns_to_the_former_set_and_configuration(device: Any) -> None:
     device.add("app", "1.0.0", run="echo one {configuration:/Greeting}; exec sleep 60", defaults={"Greeting": "hi"})
     device.add("app", "1.1.0", run="exit 1", defaults={"Greeting": "hi"})
