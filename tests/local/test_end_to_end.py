@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole way, as a user runs it: these tests start what `make demo` starts and look at what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.demo import evidence
+from local.system import ROOT, LocalSystem
+
+# Below build/, where the components' virtual environments survive from run to run.
+DIRECTORY = ROOT / "build" / "end-to-end"
+HELD_OUT = ROOT / "models" / "digits" / "held_out"
+IMAGES = len(list(HELD_OUT.glob("*.png")))
+
+pytestmark = [
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(sys.platform != "linux", reason="the recipes are for Linux, and /proc tells what runs"),
+]
+
+
+def running() -> dict[int, str]:
+    """Processes that work in DIRECTORY, by what they were started with: process id to command line."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = process.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            environment = process.joinpath("environ").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if int(process.name) != os.getpid() and (str(DIRECTORY) in command or str(DIRECTORY) in environment):
+            found[int(process.name)] = command
+    return found
+
+
+def listening() -> set[tuple[str, str]]:
+    """Address and port, in the kernel's notation, of every TCP socket that listens here."""
+    tables = [Path("/proc/net", name).read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
+    rows = [line.split() for table in tables for line in table]
+    return {(row[1].rpartition(":")[0], row[1].rpartition(":")[2]) for row in rows if row[3] == "0A"}
+
+
+@pytest.fixture
+def leaves_nothing() -> Iterator[None]:
+    before = listening()
+    yield
+    deadline = time.monotonic() + 10
+    while running() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert running() == {}
+    assert listening() <= before
+
+
+def start_demo() -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "local.demo", "--directory", str(DIRECTORY)]
+    return subprocess.Popen(command, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+@pytest.mark.usefixtures("leaves_nothing")
+def test_the_demo_predicts_captures_and_reports() -> None:
+    before = listening()
+    demo = start_demo()
+    added: set[tuple[str, str]] = set()
+    while demo.poll() is None:
+        added |= listening() - before
+        time.sleep(0.2)
+    output = demo.communicate()[0].decode()
+    assert demo.returncode == 0, output
+    assert {address for address, _port in added} == {"0100007F"}, "something listened elsewhere than on 127.0.0.1"
+    report = json.loads((DIRECTORY / "report.json").read_text())
+    assert report["faults"] == []
+    assert report["images"] == report["captures"] == report["messages"] == IMAGES == 360
+    assert report["accuracy"] >= 0.95
+    assert report["differing_labels"] == []
+    assert report["model_digest"] == report["declared_digest"]
+    assert "AccessDenied" in report["denied_call"]
+    key = r"sme-capture/dev-fleet/digits/\d{4}/\d\d/\d\d/\d\d/[0-9a-f]{32}\.jsonl"
+    assert re.fullmatch(key, report["capture_key"])
+    assert list(report["capture_record"]) == sorted(report["capture_record"])
+    assert re.fullmatch(r"Top 5 predictions with score 0\.3 or above ", report["message"]["inference-description"])
+    assert max(map(len, output.splitlines())) <= 100
+
+
+@pytest.mark.usefixtures("leaves_nothing")
+def test_ctrl_c_leaves_nothing_running() -> None:
+    log = DIRECTORY / "device" / "logs"
+    shutil.rmtree(log, ignore_errors=True)  # a former run's
+    demo = start_demo()
+    deadline = time.monotonic() + 300
+    while not list(log.glob("*Agent.log")) and demo.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert running(), "the device did not start"
+    os.killpg(demo.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches the whole group
+    output = demo.communicate(timeout=60)[0].decode()
+    assert demo.returncode == 130, output
+    assert "Traceback" not in output
+
+
+@pytest.fixture
+def system() -> Iterator[LocalSystem]:
+    """dev with passes that follow one another closely."""
+    overrides = {"inference.image_directory": str(HELD_OUT), "inference.interval_seconds": "1"}
+    with LocalSystem(directory=DIRECTORY, stage="dev", overrides=overrides, notify=lambda _step: None) as system:
+        system.synthesise()
+        system.deploy()
+        system.start_device()
+        system.wait_until_deployed(timeout=600)
+        yield system
+
+
+@pytest.mark.usefixtures("leaves_nothing")
+def test_an_agent_that_is_killed_costs_no_prediction_and_no_capture(system: LocalSystem) -> None:
+    inference, agent = system.assembly.component(".ImageClassification"), system.assembly.component(".Agent")
+
+    def predictions() -> list[Any]:
+        return list(system.events(inference, "prediction"))
+
+    def wait_for(condition: Callable[[], bool], what: str) -> None:
+        system.wait_for(condition, what=what, timeout=120)
+
+    kills = 2  # a third within the hour, and the nucleus leaves the component BROKEN
+    for _ in range(kills):
+        begun = len(predictions())
+        wait_for(lambda begun=begun: len(predictions()) > begun + 40, "predictions")  # type: ignore[misc]
+        loaded = len(list(system.events(agent, "model_loaded")))
+        (pid,) = [pid for pid, command in running().items() if f"{agent}/" in command and "python -I" in command]
+        os.kill(pid, signal.SIGKILL)
+        wait_for(
+            lambda loaded=loaded: len(list(system.events(agent, "model_loaded"))) > loaded,  # type: ignore[misc]
+            "loading again",
+        )
+    passes = len(list(system.events(inference, "pass_finished")))
+    wait_for(lambda: len(list(system.events(inference, "pass_finished"))) > passes, "a whole pass")
+
+    def all_captured() -> bool:
+        return {entry["capture_id"] for entry in predictions()} <= set(evidence.read_captures(system).records)
+
+    wait_for(all_captured, "captures")
+    system.stop_device()
+    acknowledged = Counter(entry["capture_id"] for entry in predictions())
+    assert set(acknowledged.values()) == {1}
+    counts = evidence.read_captures(system).counts
+    assert {id_ for id_ in acknowledged if counts[id_] > 1} == set()
+    for finished in system.events(inference, "pass_finished"):
+        assert finished["images"] == IMAGES
