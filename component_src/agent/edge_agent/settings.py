@@ -53,6 +53,8 @@ class Settings:
         capture_spool_max_bytes: Bound of the spool.
         inference_threads: Threads of ONNX Runtime for each running prediction.
         max_concurrent_predictions: Predictions that run at the same time.
+        max_queued_predictions: Predictions that may wait for one of those; more are refused.
+        model_memory_max_bytes: Bound of all loaded models together, counted as the bytes of their packages.
         max_models: Models that may be loaded at the same time.
     """
 
@@ -77,6 +79,8 @@ class Settings:
     capture_spool_max_bytes: int
     inference_threads: int
     max_concurrent_predictions: int
+    max_queued_predictions: int
+    model_memory_max_bytes: int
     max_models: int
 
 
@@ -107,6 +111,8 @@ DEFAULTS: Mapping[str, str] = {
     "CaptureSpoolMaxBytes": str(256 * 1024 * 1024),
     "InferenceThreads": "1",
     "MaxConcurrentPredictions": "2",
+    "MaxQueuedPredictions": "16",
+    "ModelMemoryMaxBytes": str(2 * 1024 * 1024 * 1024),
     "MaxModels": "16",
 }
 #: Accepted for the sake of existing deployments; they steer what this agent does differently or not at all.
@@ -164,6 +170,8 @@ def parse(values: Mapping[str, object], *, device_name: str, work: Path) -> Sett
         capture_spool_max_bytes=read.whole("CaptureSpoolMaxBytes", 1024 * 1024, 2**50),
         inference_threads=read.whole("InferenceThreads", 1, 256),
         max_concurrent_predictions=read.whole("MaxConcurrentPredictions", 1, 256),
+        max_queued_predictions=read.whole("MaxQueuedPredictions", 0, 1024),
+        model_memory_max_bytes=read.whole("ModelMemoryMaxBytes", 1024 * 1024, 2**50),
         max_models=read.whole("MaxModels", 1, 1000),
     )
 
