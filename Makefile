@@ -47,7 +47,7 @@ $(VENV)/dev.stamp: requirements-dev.txt $(VENV)/local.stamp
 
 node_modules/cdk.stamp: package-lock.json $(VENV)/app.stamp
 	@echo "installing the CDK CLI ..."
-	@npm ci --silent --no-audit --no-fund
+	@npm ci --loglevel=error --no-audit --no-fund --no-progress > /dev/null
 	@touch $@
 
 $(VENV)/aws.stamp: local/aws/requirements.txt $(VENV)/pyvenv.cfg
