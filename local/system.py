@@ -105,8 +105,6 @@ class LocalSystem:
         self._notify(f"cdk deploy '{self._stage}/*'")
         deploy = [app, "deploy", f"{self._stage}/*", "--require-approval=never", "--progress=events"]
         self._cdk(deploy, name="deploy", environment=aws.environment())
-        # Not before: the CDK CLI's bootstrap roles lack what the emulator asks of them.
-        aws.enforce_permissions()
 
     def start_device(self) -> None:
         """Start the core device of the first thing."""

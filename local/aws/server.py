@@ -2,13 +2,12 @@
 import contextlib
 import dataclasses
 import http.client
-import json
 import os
-import select
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +15,7 @@ import boto3.session
 import botocore.config
 import botocore.session
 
+from local.aws.calls import FILE_NAME, Call, read_calls
 from local.aws.environment import HOST, environment
 from local.aws.inventory import Inventory, take_inventory
 
@@ -23,7 +23,6 @@ ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
 INTERPRETER = VENV / "aws" / "bin" / "python"
 START_SECONDS = 30.0
-ANSWER_SECONDS = 10.0
 STOP_SECONDS = 8.0
 LOG_TAIL_LINES = 20
 PORT_ATTEMPTS = 3
@@ -45,6 +44,8 @@ class Credentials:
 class EmbeddedAws:
     """An AWS on this machine: one child process that listens on one port of 127.0.0.1 and forgets everything.
 
+    It checks the IAM policies of every caller but the account's root user, and records every call.
+
     Use it as a context manager around what needs it::
 
         with EmbeddedAws.start(directory=path, account="111122223333", region="us-east-1") as aws:
@@ -54,7 +55,7 @@ class EmbeddedAws:
     """
 
     def __init__(
-        self, *, process: subprocess.Popen[str], port: int, account: str, region: str, directory: Path
+        self, *, process: subprocess.Popen[bytes], port: int, account: str, region: str, directory: Path
     ) -> None:
         """Takes over a started child; use :meth:`start`."""
         self._process = process
@@ -156,12 +157,9 @@ class EmbeddedAws:
         answer = self.client("sts").assume_role(RoleArn=role_arn, RoleSessionName=session_name)["Credentials"]
         return Credentials(answer["AccessKeyId"], answer["SecretAccessKey"], answer["SessionToken"])
 
-    def enforce_permissions(self) -> None:
-        """Checks IAM policies from now on; only the account's root user may do everything still.
-
-        Deploy first: the CDK CLI's own bootstrap roles are not granted what the emulator asks of them.
-        """
-        self._tell("enforce-permissions")
+    def calls(self) -> Sequence[Call]:
+        """Every call that was made since the start, with its principal and whether its policies allowed it."""
+        return read_calls(self._directory / FILE_NAME)
 
     def inventory(self, *, assembly: Path | None = None) -> Inventory:
         """What of the stacks exists here, and by whose doing.
@@ -184,10 +182,8 @@ class EmbeddedAws:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+        if process.stdin is not None:
+            process.stdin.close()
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -198,24 +194,12 @@ class EmbeddedAws:
                 raise EmbeddedAwsError(f"the embedded AWS was silent for {START_SECONDS:g} s\n{self._log_tail()}")
             time.sleep(0.05)
 
-    def _tell(self, command: str) -> None:
-        """Sends a command down the pipe and waits for the answer."""
-        commands, answers = self._process.stdin, self._process.stdout
-        if commands is None or answers is None or self._process.poll() is not None:
-            raise EmbeddedAwsError(f"the embedded AWS is not running; it was told to {command}")
-        commands.write(json.dumps({"command": command}) + "\n")
-        commands.flush()
-        ready, _, _ = select.select([answers], [], [], ANSWER_SECONDS)
-        answer = answers.readline().strip() if ready else "nothing"
-        if answer != json.dumps({"done": command}):
-            raise EmbeddedAwsError(f"told to {command}, the embedded AWS answered {answer}\n{self._log_tail()}")
-
     def _log_tail(self) -> str:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join([f"{self.log}:", *lines[-LOG_TAIL_LINES:]])
 
 
-def _spawn(*, directory: Path, account: str, region: str, port: int) -> subprocess.Popen[str]:
+def _spawn(*, directory: Path, account: str, region: str, port: int) -> subprocess.Popen[bytes]:
     variables = {
         **environment(account=account, region=region, port=port),
         # Functions for Node run on the Node that this project pins.
@@ -236,13 +220,12 @@ def _spawn(*, directory: Path, account: str, region: str, port: int) -> subproce
     }
     with directory.joinpath("aws.log").open("w", encoding="utf-8") as log:
         return subprocess.Popen(
-            [str(INTERPRETER), "-m", "local.aws.extension"],
+            [str(INTERPRETER), "-m", "local.aws.extension", str(directory / FILE_NAME)],
             cwd=ROOT,
             env=variables,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=log,
             stderr=log,
-            text=True,
             start_new_session=True,
         )
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The embedded AWS: ministack with this extension. Started by ``local.aws.server``, in ministack's own environment."""
 
-import os
 import sys
+from pathlib import Path
 
 from local.aws.extension import control, emulator
+from local.aws.extension.call_log import CallLog
 
 if __name__ == "__main__":
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what anything prints belongs in the log
-    emulator.install()
-    control.obey(sys.stdin, answers, {"enforce-permissions": emulator.enforce_permissions})
-    emulator.serve()
+    with Path(sys.argv[1]).open("w", encoding="utf-8") as calls:
+        emulator.install(CallLog(calls))
+        control.end_with_starter(sys.stdin)
+        emulator.serve()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: SLF001 - private names of ministack are what this module is for
-"""The joint with ministack: the only module that touches its private names.
+"""The joint with ministack: only this module and its neighbours ``emulator_*`` touch its private names.
 
 ``tests/local/aws/test_extension_contract.py`` holds each of them, so that an upgrade fails there first. ministack calls
 request handlers and resource types on its event loop: nothing here may call back to it over HTTP.
@@ -8,18 +8,18 @@ request handlers and resource types on its event loop: nothing here may call bac
 
 import contextlib
 import functools
-import io
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ministack import app
 from ministack.core import lambda_runtime, responses, router
-from ministack.services import iot, lambda_svc, s3
+from ministack.services import iot, s3
 from ministack.services.cloudformation import provisioners
 
+from local.aws.extension import emulator_functions, emulator_permissions
+from local.aws.extension.call_log import CallLog
 from local.aws.extension.errors import ApiError
 from local.aws.extension.greengrass import Greengrass
 from local.aws.extension.iot import role_alias_operations, take_report
@@ -105,8 +105,11 @@ def _current() -> Scope:
     return _scope_of(responses.get_account_id(), responses.get_region())
 
 
-def install() -> None:
-    """Adds the missing types and APIs to ministack, and AWS's own runtime for Python functions."""
+def install(log: CallLog) -> None:
+    """Adds the missing types and APIs to ministack, and AWS's own runtime for Python functions.
+
+    The IAM policies of every caller but the root are enforced, and every call goes into ``log``.
+    """
     _add_type("AWS::IoT::RoleAlias", role_alias_type(lambda: _current().role_aliases))
     _add_type("AWS::GreengrassV2::ComponentVersion", component_version_type(lambda: _current().greengrass))
     model = _MODELS["greengrassv2"].operation_model("CreateDeployment").input_shape
@@ -116,17 +119,8 @@ def install() -> None:
     router.SERVICE_PATTERNS["greengrass"] = {"credential_scope": "greengrass"}
     app.SERVICE_HANDLERS["iot"] = _with_role_aliases(app.SERVICE_HANDLERS["iot"])
     app.SERVICE_HANDLERS["iot-data"] = _with_reports(app.SERVICE_HANDLERS["iot-data"])
-    _run_python_functions_under_awslambdaric()
-
-
-def enforce_permissions() -> None:
-    """Checks the IAM policies of every caller but the root from now on.
-
-    The loopback stands for TLS there: it is served in plain HTTP, which a bucket that takes TLS alone would refuse.
-    """
-    pin = app.pin_request_origin
-    app.pin_request_origin = lambda address, _secure: pin(address, True)  # noqa: FBT003 - ministack's signature
-    app.AUTH = True
+    emulator_functions.install()
+    emulator_permissions.install(log)
 
 
 def serve() -> None:
@@ -182,40 +176,3 @@ def _with_reports(inner: Handler) -> Handler:
         return await inner(method, path, headers, body, query)
 
     return handler
-
-
-class _PythonWorker(lambda_runtime.ProvidedWorker):  # type: ignore[misc] # ministack has no types
-    """A Python function under awslambdaric, which AWS runs it under: its errors carry their own types."""
-
-    def __init__(self, function: str, config: dict[str, Any], code: bytes) -> None:
-        super().__init__(function, config, _with_bootstrap(code))
-
-
-def _with_bootstrap(code: bytes) -> bytes:
-    """The code with the entry point that a runtime-API worker starts."""
-    archive = io.BytesIO(code)
-    with zipfile.ZipFile(archive, "a") as package:
-        entry = zipfile.ZipInfo("bootstrap")
-        entry.external_attr = 0o755 << 16
-        package.writestr(entry, f'#!/bin/sh\nexec "{sys.executable}" -m awslambdaric "$_HANDLER"\n')
-    return archive.getvalue()
-
-
-def _run_python_functions_under_awslambdaric() -> None:
-    worker_class_for = lambda_runtime._worker_class_for
-    execute_warm = lambda_svc._execute_function_warm
-
-    def choose(config: dict[str, Any]) -> Any:
-        return _PythonWorker if _is_python(config) else worker_class_for(config)
-
-    def execute(function: dict[str, Any], event: Any, request_id: str) -> Any:
-        if _is_python(function.get("config") or function):
-            return lambda_svc._execute_function_provided_warm(function, event, request_id)
-        return execute_warm(function, event, request_id)
-
-    lambda_runtime._worker_class_for = choose
-    lambda_svc._execute_function_warm = execute
-
-
-def _is_python(config: dict[str, Any]) -> bool:
-    return str(config.get("Runtime", "")).startswith("python")

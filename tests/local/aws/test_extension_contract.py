@@ -2,6 +2,7 @@
 """What the extension takes for granted: private names of the pinned ministack. An upgrade that moves one fails here."""
 
 import json
+import re
 import subprocess
 from collections.abc import Mapping
 from typing import Any
@@ -16,13 +17,26 @@ PINNED = "1.5.33"
 # name -> kind, and for functions the parameters by position or name with which the extension and ministack call them
 EXPECTED = {
     "ministack.app.AUTH": "bool",
+    "ministack.app._authenticate_only": "function(service, headers, query_params, request_id)",
     "ministack.app.pin_request_origin": "function(source_ip, secure_transport)",
     "ministack.app.SERVICE_HANDLERS": "dict",
     "ministack.app.main": "function()",
+    "ministack.core.iam_actions.SERVICE_TO_IAM_NAMESPACE": "dict",
+    "ministack.core.iam_actions._BOTOCORE_SERVICE_MAP": "dict",
+    "ministack.core.iam_actions.access_denied_response": "function(service, action, principal_arn, request_id, "
+    "error_code, message, headers, resource_arn, explicit_deny, resource_policy_arn)",
+    "ministack.core.iam_evaluator.AuthError": "type(code, message, details)",
+    "ministack.core.iam_evaluator.EvalResult": "type(decision, principal_arn, matched_sid, reason, "
+    "resource_policy_arn)",
+    "ministack.core.iam_evaluator.enforce": "function(access_key_id, iam_action, service, region, resource_arn, "
+    "service_context)",
+    "ministack.core.iam_evaluator.resolve_principal": "function(access_key_id, account_id, credential)",
     "ministack.core.responses.get_account_id": "function()",
     "ministack.core.responses.get_region": "function()",
     "ministack.core.responses.request_scope": "function(account_id, region)",
     "ministack.core.router.SERVICE_PATTERNS": "dict",
+    "ministack.core.router.extract_access_key_id": "function(headers, query_params)",
+    "ministack.core.router.extract_region": "function(headers, query_params)",
     "ministack.core.lambda_runtime.reset": "function()",
     "ministack.core.lambda_runtime._worker_class_for": "function(config)",
     "ministack.core.lambda_runtime.ProvidedWorker": "type(func_name, config, code_zip)",
@@ -55,7 +69,8 @@ SIGNED = "AWS4-HMAC-SHA256 Credential=111122223333/20261122/us-east-1/greengrass
 before = sorted(provisioners._RESOURCE_HANDLERS)
 handlers = {key: sorted(provisioners._RESOURCE_HANDLERS[key]) for key in ("AWS::IoT::Thing", "AWS::S3::Bucket")}
 from local.aws.extension import emulator
-emulator.install()
+from local.aws.extension.call_log import CallLog
+emulator.install(CallLog(sys.stderr))
 print(json.dumps({
     "version": importlib.metadata.version("ministack"),
     "names": found,
@@ -103,3 +118,13 @@ def test_the_types_that_are_labelled_as_emulated_are_those_that_ministack_lacks(
 
 def test_a_greengrass_request_is_routed_without_the_catalogue_of_all_services(found: Mapping[str, Any]) -> None:
     assert (found["routed"], found["catalogue"]) == ("greengrass", False)
+
+
+def test_no_other_module_than_the_emulators_knows_ministack() -> None:
+    folder = ROOT / "local" / "aws" / "extension"
+    knowing = {
+        path.name
+        for path in folder.glob("*.py")
+        if re.search(r"^from ministack|^import ministack", path.read_text(), re.MULTILINE)
+    }
+    assert knowing == {"emulator.py", "emulator_functions.py", "emulator_permissions.py"}

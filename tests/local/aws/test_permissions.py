@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Roles, functions and topic rules, before and after permissions are enforced."""
+"""Roles, functions and topic rules under enforced permissions, and the record of who called what."""
 
-import contextlib
+import dataclasses
 import io
 import json
 import zipfile
@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from local.aws.calls import Call, read_calls
 from local.aws.server import Credentials, EmbeddedAws
 
+ACCOUNT = "111122223333"
+REGION = "us-east-1"
 ROLE = "SageMaker-device"
 FUNCTION = """
 import boto3
@@ -39,33 +42,12 @@ def trust(service: str) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
-@contextlib.contextmanager
-def aws_with_a_device_and_a_function(directory: Path) -> Iterator[EmbeddedAws]:
-    with EmbeddedAws.start(directory=directory, account="111122223333", region="us-east-1") as aws:
+@pytest.fixture(scope="module")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
+    """With a device and a function."""
+    with EmbeddedAws.start(directory=tmp_path_factory.mktemp("aws"), account=ACCOUNT, region=REGION) as aws:
         populate(aws)
         yield aws
-
-
-@pytest.fixture(scope="module")
-def lenient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
-    """As during a deploy: nobody's permissions are checked."""
-    with aws_with_a_device_and_a_function(tmp_path_factory.mktemp("lenient")) as aws:
-        yield aws
-
-
-@pytest.fixture(scope="module")
-def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
-    """As after it: they are enforced, the function has not run before."""
-    with aws_with_a_device_and_a_function(tmp_path_factory.mktemp("strict")) as aws:
-        aws.enforce_permissions()
-        yield aws
-
-
-@pytest.fixture(params=["lenient", "strict"])
-def aws(request: pytest.FixtureRequest) -> EmbeddedAws:
-    """Both in turn."""
-    found: EmbeddedAws = request.getfixturevalue(request.param)
-    return found
 
 
 def populate(aws: EmbeddedAws) -> None:
@@ -106,8 +88,8 @@ def invoke(aws: EmbeddedAws, event: object) -> tuple[Any, bool]:
     return json.loads(answer["Payload"].read()), "FunctionError" in answer
 
 
-def test_the_device_role_does_what_it_may_and_nothing_else(strict: EmbeddedAws) -> None:
-    s3 = strict.client("s3", credentials=device(strict))
+def test_the_device_role_does_what_it_may_and_nothing_else(aws: EmbeddedAws) -> None:
+    s3 = aws.client("s3", credentials=device(aws))
     s3.put_object(Bucket="captures-sagemaker", Key="captures/1", Body=b"{}")
     requests: list[tuple[str, dict[str, Any]]] = [
         ("put_object", {"Key": "greetings/1", "Body": b"{}"}),
@@ -120,28 +102,102 @@ def test_the_device_role_does_what_it_may_and_nothing_else(strict: EmbeddedAws) 
         assert error.value.response["Error"]["Code"] == "AccessDenied"
 
 
-def test_keys_that_sts_did_not_hand_out_are_refused(strict: EmbeddedAws) -> None:
-    real = device(strict)
+def test_keys_that_sts_did_not_hand_out_are_refused(aws: EmbeddedAws) -> None:
+    real = device(aws)
     forged = Credentials(real.access_key_id, "another secret", real.session_token)
     with pytest.raises(ClientError) as error:
-        strict.client("s3", credentials=forged).put_object(Bucket="captures-sagemaker", Key="captures/2", Body=b"{}")
+        aws.client("s3", credentials=forged).put_object(Bucket="captures-sagemaker", Key="captures/2", Body=b"{}")
     assert error.value.response["Error"]["Code"] == "SignatureDoesNotMatch"
 
 
-def test_root_keeps_all_permissions(strict: EmbeddedAws) -> None:
-    strict.client("iot").create_thing(thingName="dev-device-1")
-    assert strict.client("greengrassv2").list_core_devices()["coreDevices"] == []
-    assert strict.client("s3").get_object(Bucket="captures-sagemaker", Key="secrets/1")["Body"].read() == b"hello"
+def test_root_keeps_all_permissions(aws: EmbeddedAws) -> None:
+    aws.client("iot").create_thing(thingName="dev-device-1")
+    assert aws.client("greengrassv2").list_core_devices()["coreDevices"] == []
+    assert aws.client("s3").get_object(Bucket="captures-sagemaker", Key="secrets/1")["Body"].read() == b"hello"
 
 
 def test_a_function_may_do_what_its_role_may(aws: EmbeddedAws) -> None:
     assert invoke(aws, {"key": "greetings/1"}) == ("hello", False)
 
 
-def test_a_function_is_denied_what_its_role_may_not(lenient: EmbeddedAws, strict: EmbeddedAws) -> None:
-    assert invoke(lenient, {"key": "secrets/1"}) == ("hello", False)
-    answer, failed = invoke(strict, {"key": "secrets/1"})
+def test_a_function_is_denied_what_its_role_may_not(aws: EmbeddedAws) -> None:
+    answer, failed = invoke(aws, {"key": "secrets/1"})
     assert (answer["errorType"], failed) == ("AccessDenied", True)
+
+
+def test_only_who_may_list_a_bucket_is_told_that_an_object_is_missing(aws: EmbeddedAws) -> None:
+    """As AWS documents it for GetObject and HeadObject."""
+    s3 = aws.client("s3")
+    with pytest.raises(s3.exceptions.NoSuchKey):
+        s3.get_object(Bucket="captures-sagemaker", Key="greetings/none")
+    answer, failed = invoke(aws, {"key": "greetings/none"})
+    assert (answer["errorType"], failed) == ("AccessDenied", True)
+    asked = calls_of(aws, "function")[-1]
+    assert (asked.action, asked.resource, asked.outcome) == (
+        "s3:ListBucket",
+        "arn:aws:s3:::captures-sagemaker",
+        "ImplicitDeny",
+    )
+
+
+def calls_of(aws: EmbeddedAws, role: str | None) -> list[Call]:
+    return [call for call in aws.calls() if call.role == role]
+
+
+def test_calls_are_recorded_with_principal_action_resource_and_outcome(aws: EmbeddedAws) -> None:
+    s3 = aws.client("s3", credentials=device(aws))
+    s3.put_object(Bucket="captures-sagemaker", Key="captures/recorded", Body=b"{}")
+    with pytest.raises(ClientError):
+        s3.get_object(Bucket="captures-sagemaker", Key="captures/recorded")
+    put, get = calls_of(aws, ROLE)[-2:]
+    assert put.principal == f"arn:aws:sts::{ACCOUNT}:assumed-role/{ROLE}/dev-device-1"
+    assert (put.service, put.action, put.allowed) == ("s3", "s3:PutObject", True)
+    assert put.resource == get.resource == "arn:aws:s3:::captures-sagemaker/captures/recorded"
+    assert (get.action, get.outcome, get.allowed) == ("s3:GetObject", "ImplicitDeny", False)
+    assert put.time <= get.time
+
+
+def test_a_functions_calls_are_those_of_its_role(aws: EmbeddedAws) -> None:
+    invoke(aws, {"key": "greetings/1"})
+    last = calls_of(aws, "function")[-1]
+    assert (last.action, last.resource, last.allowed) == (
+        "s3:GetObject",
+        "arn:aws:s3:::captures-sagemaker/greetings/1",
+        True,
+    )
+
+
+def test_the_roots_calls_are_recorded_too_with_a_groups_and_its_things_permission(aws: EmbeddedAws) -> None:
+    iot = aws.client("iot")
+    iot.create_thing(thingName="recorded")
+    iot.create_thing_group(thingGroupName="recorded")
+    iot.add_thing_to_thing_group(thingName="recorded", thingGroupName="recorded")
+    aws.client("greengrassv2").list_deployments()
+    iot.list_role_aliases()
+    *added, listed, aliases = aws.calls()[-4:]
+    assert {call.principal for call in (*added, listed)} == {f"arn:aws:iam::{ACCOUNT}:root"}
+    assert [(call.action, call.resource.rpartition(":")[2]) for call in added] == [
+        ("iot:AddThingToThingGroup", "thinggroup/recorded"),
+        ("iot:AddThingToThingGroup", "thing/recorded"),
+    ]
+    assert (listed.service, listed.action) == ("greengrass", "greengrass:ListDeployments")
+    assert aliases.action == "iot:ListRoleAliases"
+
+
+def test_a_call_with_bad_keys_is_nobodys(aws: EmbeddedAws) -> None:
+    forged = Credentials("AKIAIOSFODNN7EXAMPLE", "secret", "")
+    with pytest.raises(ClientError):
+        aws.client("s3", credentials=forged).list_buckets()
+    last = aws.calls()[-1]
+    assert (last.principal, last.role, last.allowed) == ("", None, False)
+    assert last.outcome == "UnrecognizedClientException"
+
+
+def test_a_half_written_line_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    call = Call(time=1.0, principal="", service="s3", action=None, resource="*", context={}, outcome="Allow")
+    path.write_text(json.dumps(dataclasses.asdict(call)) + '\n{"time": 2.0, "prin', encoding="utf-8")
+    assert read_calls(path) == [call]
 
 
 def test_an_error_of_a_function_has_its_own_type(aws: EmbeddedAws) -> None:

@@ -119,7 +119,6 @@ def test_a_device_runs_what_the_cloud_deploys_under_its_own_role(
     action = {"sqs": {"roleArn": f"arn:aws:iam::{ACCOUNT}:role/device", "queueUrl": queue}}
     rule = {"sql": "SELECT * FROM 'test/results'", "actions": [action]}
     aws.client("iot").create_topic_rule(ruleName="results", topicRulePayload=rule)
-    aws.enforce_permissions()
 
     def status(deployment: str) -> str:
         listed = greengrass.list_effective_deployments(coreDeviceThingName=THING)["effectiveDeployments"]

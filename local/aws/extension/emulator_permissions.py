@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: SLF001 - private names of ministack are what this module is for
+"""Who may do what is checked from the start on, and every call is recorded with who made it."""
+
+import http
+from collections.abc import Callable
+from typing import Any
+
+from ministack import app
+from ministack.core import iam_actions, iam_evaluator, responses, router
+
+from local.aws.extension.call_log import ALLOWED, CallLog
+
+Handler = Callable[..., Any]
+
+
+def install(log: CallLog) -> None:
+    """Enforces the IAM policies of every caller but the root, and writes every call into ``log``."""
+    # ministack does not know the service; the resource of its calls is always "*" here.
+    iam_actions.SERVICE_TO_IAM_NAMESPACE["greengrass"] = "greengrass"
+    iam_actions._BOTOCORE_SERVICE_MAP["greengrass"] = ["greengrassv2"]
+    app.SERVICE_HANDLERS["s3"] = _hiding_missing_objects(app.SERVICE_HANDLERS["s3"])
+    _enforce()
+    _record(log)
+
+
+def _enforce() -> None:
+    """Checks the IAM policies of every caller but the root.
+
+    The loopback stands for TLS: it is served in plain HTTP, which a bucket that takes TLS alone would refuse, and the
+    CDK's bootstrap bucket is one.
+    """
+    pin = app.pin_request_origin
+    app.pin_request_origin = lambda address, _secure: pin(address, True)  # noqa: FBT003 - ministack's signature
+    app.AUTH = True
+
+
+def _record(log: CallLog) -> None:
+    enforce, authenticate_only = iam_evaluator.enforce, app._authenticate_only
+
+    def enforce_and_record(
+        access_key: str, action: str, service: str, region: str, *, resource_arn: str = "*", service_context: Any = None
+    ) -> Any:
+        refusal = enforce(
+            access_key, action, service, region, resource_arn=resource_arn, service_context=service_context
+        )
+        unknown = isinstance(refusal, iam_evaluator.AuthError)
+        log.add(
+            principal="" if unknown else _principal(access_key),
+            service=service,
+            action=action,
+            resource=resource_arn,
+            context=service_context or {},
+            outcome=ALLOWED if refusal is None else refusal.code if unknown else refusal.decision,
+        )
+        return refusal
+
+    def authenticate_and_record(service: str, headers: Any, query: Any, request_id: str) -> Any:
+        """For the requests that ministack knows no action of."""
+        failure = authenticate_only(service, headers, query, request_id)
+        principal = "" if failure else _principal(router.extract_access_key_id(headers, query))
+        outcome = "AuthenticationFailed" if failure else ALLOWED
+        log.add(principal=principal, service=service, action=None, resource="*", context={}, outcome=outcome)
+        return failure
+
+    iam_evaluator.enforce = enforce_and_record
+    app._authenticate_only = authenticate_and_record
+
+
+def _principal(access_key: str) -> str:
+    found = iam_evaluator.resolve_principal(access_key or "", responses.get_account_id())
+    return "" if isinstance(found, iam_evaluator.AuthError) else str(found.arn)
+
+
+def _hiding_missing_objects(inner: Handler) -> Handler:
+    """As in AWS, only who may list a bucket is told that an object is not there; to others it is a denied one."""
+
+    async def handler(method: str, path: str, headers: Any, body: bytes, query: dict[str, Any]) -> Any:
+        response = await inner(method, path, headers, body, query)
+        bucket, _, key = path.strip("/").partition("/")
+        missing = response[0] == http.HTTPStatus.NOT_FOUND and method in {"GET", "HEAD"} and bucket and key
+        if not missing:
+            return response
+        access_key, region = router.extract_access_key_id(headers, query), router.extract_region(headers, query)
+        listing = f"arn:aws:s3:::{bucket}"
+        refusal = iam_evaluator.enforce(access_key, "s3:ListBucket", "s3", region, resource_arn=listing)
+        if not isinstance(refusal, iam_evaluator.EvalResult):
+            return response
+        request_id = response[1].get("x-amz-request-id", "")
+        return iam_actions.access_denied_response("s3", "s3:ListBucket", refusal.principal_arn, request_id)
+
+    return handler
