@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import pytest
@@ -53,11 +54,32 @@ def test_changed_or_unknown_content_fails_with_the_command_that_mends_it() -> No
         lock.version_of(source("a", "unknown"))
 
 
+A, B = "a" * 64, "b" * 64
+
+
 @pytest.mark.parametrize(
-    "content", ["", "[]", '{"a": 1}', '{"a": {"version": "1.0.0"}}', '{"a": {"version": "1.0", "digest": "x"}}']
+    ("content", "expected"),
+    [
+        ("", "JSON is expected"),
+        ("[]", "an object is expected"),
+        ('{"a": 1}', "versions with digests"),
+        ('{"a": {}}', "versions with digests"),
+        (json.dumps({"a": {"1.0": A}}), r"a version like 1\.2\.3"),
+        (json.dumps({"a": {"1.0.0": "x"}}), "SHA-256"),
+        (json.dumps({"a": {"1.0.1": A, "1.0.0": B}}), r"1\.0\.0 follows 1\.0\.1: versions only grow.*make lock"),
+        (json.dumps({"a": {"1.0.9": A, "1.0.10": B, "1.0.2": A}}), r"1\.0\.2 follows 1\.0\.10"),
+        (json.dumps({"a": {"1.0.0": A, "1.0.1": A}}), r"same content as 1\.0\.0: a version without a change"),
+    ],
 )
-def test_a_damaged_lock_is_refused_by_name(content: str, tmp_path: Path) -> None:
+def test_a_damaged_lock_is_refused_by_name(content: str, expected: str, tmp_path: Path) -> None:
     path = tmp_path / "components.lock"
     path.write_text(content)
-    with pytest.raises(ComponentLockError, match=r"components\.lock"):
+    with pytest.raises(ComponentLockError, match=rf"(?s)components\.lock.*{expected}"):
         ComponentLock.read(path)
+
+
+def test_a_major_version_may_be_raised_by_hand(tmp_path: Path) -> None:
+    path = tmp_path / "components.lock"
+    path.write_text(json.dumps({"com.edgemanager.Agent": {"1.0.0": A, "2.0.0": B}}))
+    lock = ComponentLock.read(path).renewed([source("new")])
+    assert lock.version_of(source("new")) == "2.0.1"
