@@ -23,7 +23,7 @@ PIP_INSTALL = -m pip install --quiet --no-compile --require-hashes -r
 
 .PHONY: help
 help: ## list these targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- set-up: each stamp is younger than what it was made from -------------------------------------------------------
 $(VENV)/pyvenv.cfg:
@@ -87,6 +87,11 @@ synth: $(VENV)/dev.stamp node_modules/cdk.stamp ## synthesise every environment 
 	@rm -rf cdk.out
 	@cdk synth '**' --quiet
 	@cfn-lint
+
+.PHONY: lint-recipes
+lint-recipes: $(VENV)/dev.stamp ## check recipes of your own: make lint-recipes FILES="a.json b.yaml"
+	@test -n "$(FILES)" || { echo 'name the recipes: make lint-recipes FILES="recipe.json other.yaml"' >&2; exit 2; }
+	@PYTHONPATH=$(SOURCES) $(PY) -m edge_recipe lint $(FILES)
 
 .PHONY: format
 format: $(VENV)/dev.stamp ## let ruff mend what it can

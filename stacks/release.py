@@ -9,7 +9,7 @@ from constructs import Construct
 
 from edge_constructs.component_lock import ComponentLock
 from edge_constructs.component_source import ComponentSource, model_component
-from edge_constructs.fleet_deployment import DeployedComponent, FleetDeployment
+from edge_constructs.fleet_deployment import DeployedComponent, FleetDeployment, RolloutPolicy
 from edge_constructs.greengrass_component import GreengrassComponent
 from edge_constructs.model_folder import ModelFolder
 from edge_constructs.packaging_job import package_prefix
@@ -66,13 +66,19 @@ class ReleaseStack(cdk.Stack):
                 environment.greengrass.nucleus: environment.greengrass.nucleus_version,
                 "aws.greengrass.TokenExchangeService": environment.greengrass.token_exchange_service_version,
             },
+            rollout=RolloutPolicy(
+                maximum_per_minute=environment.rollout.maximum_per_minute,
+                abort_percentage=environment.rollout.abort_percentage,
+                abort_minimum=environment.rollout.abort_minimum,
+                in_progress_minutes=environment.rollout.in_progress_minutes,
+            ),
         )
         cdk.CfnOutput(self, "DeploymentId", value=deployment.resource.attr_deployment_id)
 
     def _published(self, id_: str, folder: str, sources: Mapping[str, ComponentSource]) -> GreengrassComponent:
         source = sources[folder]
         prefix = f"components/{self._environment.namespace}.{source.name}/{self._lock.version_of(source)}"
-        artifact = self._publisher.publish(f"{id_}Artifact", files=source.files, key=f"{prefix}/{folder}.zip")
+        artifact = self._publisher.publish(f"{id_}Artifact", files=source.files, key=f"{prefix}/{source.artifact}")
         component = self._component(id_, source, prefix)
         component.resource.node.add_dependency(artifact)  # the service reads the artifact when the version is made
         return component

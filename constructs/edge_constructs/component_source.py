@@ -21,12 +21,13 @@ EXCLUDED = ("__pycache__", "*.pyc", "recipe.json", "requirements.in", ".DS_Store
 class ComponentSource:
     """One component, the same for every environment.
 
-    `files` are those of its zip artifact; a model component has none: its package comes from the packaging job, and
-    `content_digest` is the model digest.
+    `artifact` is the file name of what is published for it, blank for nothing. `files` are those of a zip artifact; a
+    model component has none: its package comes from the packaging job, and `content_digest` is the model digest.
     """
 
     template: Mapping[str, Any]
     content_digest: str
+    artifact: str = ""
     files: Mapping[str, FileContent] = field(default_factory=dict)
 
     @property
@@ -59,7 +60,9 @@ def load_component(folder: Path, *, common: Sequence[str]) -> ComponentSource:
     for package in common:
         tree = read_tree(folder.parent / "common" / package, exclude=EXCLUDED)
         files.update({f"{package}/{name}": content for name, content in tree.items()})
-    return ComponentSource(template=template, files=files, content_digest=tree_digest(files))
+    return ComponentSource(
+        template=template, artifact=f"{folder.name}.zip", files=files, content_digest=tree_digest(files)
+    )
 
 
 def model_component(model: ModelFolder) -> ComponentSource:
@@ -88,7 +91,7 @@ def model_component(model: ModelFolder) -> ComponentSource:
             }
         ],
     }
-    return ComponentSource(template=template, content_digest=model.manifest.digest)
+    return ComponentSource(template=template, artifact=package, content_digest=model.manifest.digest)
 
 
 def package_file(model: ModelFolder) -> str:

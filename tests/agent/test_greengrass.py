@@ -117,7 +117,12 @@ def test_a_nucleus_that_refuses_is_reported(nucleus: tuple[Nucleus, Path], artif
 def test_the_recipe_is_one_that_both_nuclei_accept() -> None:
     template = json.loads((SOURCE / "agent/recipe.json").read_text())
     rendered = edge_recipe.render(
-        template, namespace="dev", version="1.0.0", artifact_base_uri="s3://bucket/components", own_components=set()
+        template,
+        namespace="dev",
+        version="1.0.0",
+        artifact_base_uri="s3://bucket/components",
+        own_components=set(),
+        artifacts=["agent.zip"],
     )
     recipe = edge_recipe.parse(rendered, source="recipe.json")
     assert recipe.name == "dev.com.edgemanager.Agent"

@@ -1,11 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+class Severity(enum.Enum):
+    """Where a problem breaks the component. A recipe of ours has neither kind.
+
+    ERROR: on every device, or in the service that takes the recipe.
+    WARNING: on some devices only, mostly those with nucleus lite; the others run it.
+    """
+
+    ERROR = "error"
+    WARNING = "warning"
 
 
 @dataclass(frozen=True)
@@ -17,12 +29,14 @@ class Problem:
         expected: what belongs there.
         found: what stands there.
         remedy: what to do about it.
+        severity: where it breaks.
     """
 
     place: str
     expected: str
     found: str
     remedy: str
+    severity: Severity = Severity.ERROR
 
     def __str__(self) -> str:
         return f"{self.place}: expected {self.expected}, found {self.found}; {self.remedy}"
@@ -42,6 +56,11 @@ class RecipeError(ValueError):
         lines = "".join(f"\n  {problem}" for problem in self.problems)
         count = len(self.problems)
         super().__init__(f"{source}: {count} problem{'' if count == 1 else 's'} in this recipe:{lines}")
+
+
+def warning(place: str, *, expected: str, found: str, remedy: str) -> Problem:
+    """Make a problem of some devices only."""
+    return Problem(place, expected, found, remedy, Severity.WARNING)
 
 
 def describe(value: object) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edge_recipe import rules
-from edge_recipe.errors import RecipeError, describe
+from edge_recipe.errors import RecipeError, describe, warning
 from edge_recipe.model import Artifact, Dependency, Manifest, Platform, Recipe, Step
 from edge_recipe.reader import Reader, load_json
 from edge_recipe.serialization import serialize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from edge_recipe.errors import Problem
 
 FORMAT_VERSION = "2020-01-25"
 _TOP_KEYS = (
@@ -25,6 +27,7 @@ _TOP_KEYS = (
     "Manifests",
 )
 _TOP_ADVICE = {"Lifecycle": "move it into the manifest: nucleus lite reads a global lifecycle only in part"}
+_MANIFEST_ADVICE = {"Selections": "write the lifecycle into the manifest: nucleus lite selects only in part"}
 _PERMISSIONS = ("NONE", "OWNER", "ALL")
 
 
@@ -39,17 +42,28 @@ def parse(recipe: str | bytes | Mapping[str, Any], *, source: str) -> Recipe:
         RecipeError: with all problems of the recipe at once.
     """
     document = load_json(recipe, source=source) if isinstance(recipe, (str, bytes)) else recipe
-    reader = Reader()
-    result = _recipe(reader, reader.mapping(document, "$", what="a recipe"))
     text = recipe if isinstance(recipe, (str, bytes)) else serialize(recipe)
-    reader.extend(rules.size(len(text.encode() if isinstance(text, str) else text)))
-    if reader.problems:
-        raise RecipeError(source, reader.problems)
+    result, problems = check(document, byte_count=len(text.encode() if isinstance(text, str) else text))
+    if problems:
+        raise RecipeError(source, problems)
     return result
 
 
+def check(document: object, *, byte_count: int) -> tuple[Recipe, list[Problem]]:
+    """Read a recipe as far as it can be read, and list all that is wrong with it.
+
+    Args:
+        document: the recipe as JSON values.
+        byte_count: its length as a file.
+    """
+    reader = Reader()
+    recipe = _recipe(reader, reader.mapping(document, "$", what="a recipe"))
+    reader.extend(rules.size(byte_count))
+    return recipe, reader.problems
+
+
 def _recipe(reader: Reader, value: Mapping[str, Any]) -> Recipe:
-    reader.keys(value, "$", known=_TOP_KEYS, advice=_TOP_ADVICE)
+    value = reader.keys(value, "$", known=_TOP_KEYS, advice=_TOP_ADVICE)
     reader.text(value, "RecipeFormatVersion", "$", allowed=(FORMAT_VERSION,), remedy=f"write {FORMAT_VERSION!r}")
     name = reader.text(value, "ComponentName", "$", remedy="name the component")
     version = reader.text(value, "ComponentVersion", "$", remedy="take the version from the lock of versions")
@@ -57,14 +71,7 @@ def _recipe(reader: Reader, value: Mapping[str, Any]) -> Recipe:
         reader.extend(rules.component_name(name, "$.ComponentName"))
     if version:
         reader.extend(rules.component_version(version, "$.ComponentVersion"))
-    reader.text(
-        value,
-        "ComponentType",
-        "$",
-        default="aws.greengrass.generic",
-        allowed=("aws.greengrass.generic",),
-        remedy="leave it out: nucleus lite runs generic components only",
-    )
+    reader.extend(rules.component_type(value.get("ComponentType", rules.COMPONENT_TYPE), "$.ComponentType"))
     configuration = _configuration(reader, value.get("ComponentConfiguration", {}))
     return Recipe(
         name=name,
@@ -80,7 +87,7 @@ def _recipe(reader: Reader, value: Mapping[str, Any]) -> Recipe:
 def _configuration(reader: Reader, value: object) -> Mapping[str, Any]:
     place = "$.ComponentConfiguration"
     holder = reader.mapping(value, place, what="with DefaultConfiguration")
-    reader.keys(holder, place, known=("DefaultConfiguration",))
+    holder = reader.keys(holder, place, known=("DefaultConfiguration",))
     place += ".DefaultConfiguration"
     configuration = reader.mapping(holder.get("DefaultConfiguration", {}), place, what="the default values")
     if "accessControl" in configuration:
@@ -93,7 +100,7 @@ def _dependencies(reader: Reader, value: object) -> tuple[Dependency, ...]:
     for name, item in reader.mapping(value, "$.ComponentDependencies", what="dependencies by name").items():
         place = f"$.ComponentDependencies.{name}"
         entry = reader.mapping(item, place, what="VersionRequirement and DependencyType")
-        reader.keys(entry, place, known=("VersionRequirement", "DependencyType"))
+        entry = reader.keys(entry, place, known=("VersionRequirement", "DependencyType"))
         requirement = reader.text(entry, "VersionRequirement", place, remedy="write a range, such as '^1.0.0'")
         if requirement:
             reader.extend(rules.version_requirement(requirement, f"{place}.VersionRequirement"))
@@ -113,7 +120,8 @@ def _manifests(reader: Reader, value: object, configuration: Mapping[str, Any]) 
 
 def _manifest(reader: Reader, value: object, place: str, configuration: Mapping[str, Any]) -> Manifest:
     entry = reader.mapping(value, place, what="a manifest")
-    reader.keys(entry, place, known=("Name", "Platform", "Lifecycle", "Artifacts"))
+    known = ("Name", "Platform", "Lifecycle", "Artifacts")
+    entry = reader.keys(entry, place, known=known, advice=_MANIFEST_ADVICE)
     artifacts = reader.array(entry.get("Artifacts", []), f"{place}.Artifacts", what="artifacts")
     result = Manifest(
         name=reader.text(entry, "Name", place, default=""),
@@ -126,34 +134,31 @@ def _manifest(reader: Reader, value: object, place: str, configuration: Mapping[
 
 
 def _platform(reader: Reader, value: object, place: str) -> Platform:
+    if value is None:
+        remedy = 'write {"os": "linux", "runtime": "*"}: nucleus lite skips a manifest without it'
+        reader.extend([warning(place, expected="an object", found="nothing", remedy=remedy)])
+        return Platform(os="*", runtime="*")
     entry = reader.mapping(value, place, what='such as {"os": "linux", "runtime": "*"}')
-    if not isinstance(value, dict):
-        return Platform(os="", runtime="")
-    reader.keys(entry, place, known=("os", "architecture", "architecture.detail", "runtime"))
-    reader.extend(rules.platform(entry, place))
+    if isinstance(value, dict):
+        reader.extend(rules.platform(entry, place))
     return Platform(
-        os=reader.text(entry, "os", place, allowed=("linux", "darwin", "windows"), remedy="name the operating system"),
+        os=str(entry.get("os", "*")),
         runtime="*",
-        architecture=reader.text(
-            entry,
-            "architecture",
-            place,
-            default="*",
-            allowed=("amd64", "aarch64", "arm", "x86", "*"),
-            remedy="use Greengrass's word for it",
-        ),
-        architecture_detail=reader.text(entry, "architecture.detail", place, default="*"),
+        architecture=str(entry.get("architecture", "*")),
+        architecture_detail=str(entry.get("architecture.detail", "*")),
     )
 
 
 def _steps(reader: Reader, value: object, place: str, configuration: Mapping[str, Any]) -> dict[str, Step]:
     lifecycle = reader.mapping(value, place, what="scripts by phase")
-    reader.keys(lifecycle, place, known=(*rules.PHASES, "Setenv"), advice=rules.PHASE_ADVICE)
+    lifecycle = reader.keys(lifecycle, place, known=(*rules.PHASES, "Setenv"), advice=rules.PHASE_ADVICE)
+    reader.extend(rules.phases(lifecycle, place))
     common = _setenv(reader, lifecycle.get("Setenv", {}), f"{place}.Setenv")
-    if "install" in lifecycle:
-        reader.extend(rules.install_timeout(lifecycle["install"], f"{place}.install.Timeout"))
+    for phase in ("bootstrap", "install"):
+        if phase in lifecycle:
+            reader.extend(rules.install_timeout(lifecycle[phase], f"{place}.{phase}.Timeout"))
     steps = {}
-    for phase in rules.PHASES:
+    for phase in (*rules.PHASES, *rules.PHASE_ADVICE):
         if phase in lifecycle:
             step = _step(reader, lifecycle[phase], f"{place}.{phase}", common)
             reader.extend(rules.script(step.script, configuration, f"{place}.{phase}.Script"))
@@ -167,7 +172,9 @@ def _step(reader: Reader, value: object, place: str, common: Mapping[str, str]) 
     if isinstance(value, str):
         value = {"Script": value}
     entry = reader.mapping(value, place, what="with Script")
-    reader.keys(entry, place, known=("Script", "RequiresPrivilege", "Setenv", "Timeout"), advice=rules.STEP_ADVICE)
+    entry = reader.keys(
+        entry, place, known=("Script", "RequiresPrivilege", "Setenv", "Timeout"), advice=rules.STEP_ADVICE
+    )
     privilege = entry.get("RequiresPrivilege", False)
     if not isinstance(privilege, bool):
         reader.add(
@@ -190,13 +197,12 @@ def _setenv(reader: Reader, value: object, place: str) -> dict[str, str]:
 
 def _artifact(reader: Reader, value: object, place: str) -> Artifact:
     entry = reader.mapping(value, place, what="with Uri")
-    known = ("Uri", "Unarchive", "Permission", "Digest", "Algorithm")
-    reader.keys(entry, place, known=known, advice={"URI": "write 'Uri': nucleus lite wants exactly that"})
+    entry = reader.keys(entry, place, known=("Uri", "Unarchive", "Permission", "Digest", "Algorithm"))
     uri = reader.text(entry, "Uri", place, remedy="name the object in S3")
     if uri:
         reader.extend(rules.artifact_uri(uri, f"{place}.Uri"))
     permission = reader.mapping(entry.get("Permission", {}), f"{place}.Permission", what="Read and Execute")
-    reader.keys(permission, f"{place}.Permission", known=("Read", "Execute"))
+    permission = reader.keys(permission, f"{place}.Permission", known=("Read", "Execute"))
 
     def allowed_to(key: str, default: str) -> str:
         remedy = "say who may do it"

@@ -5,10 +5,10 @@ import difflib
 import json
 from typing import TYPE_CHECKING, Any
 
-from edge_recipe.errors import Problem, RecipeError, describe
+from edge_recipe.errors import Problem, RecipeError, Severity, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 
 class Reader:
@@ -45,17 +45,36 @@ class Reader:
 
     def keys(
         self, value: Mapping[str, Any], place: str, *, known: Collection[str], advice: Mapping[str, str] | None = None
-    ) -> None:
-        """Note every key that is not among the known; `advice` maps a key that is known elsewhere to a remedy."""
-        for key in value:
+    ) -> dict[str, Any]:
+        """Note every key that is not among the known.
+
+        Args:
+            value: the object.
+            place: where it stands.
+            known: the keys as nucleus lite wants them. The cloud and the classic nucleus take any case.
+            advice: keys that the classic nucleus alone knows, with what to do instead.
+
+        Returns:
+            The object with the case of its keys mended and without the unknown ones, so that what stands below a key
+            of the wrong case is read as well.
+        """
+        advised = advice or {}
+        folded = {name.casefold(): name for name in (*known, *advised)}
+        result: dict[str, Any] = {}
+        for key, item in value.items():
+            meant = folded.get(key.casefold())
+            if meant is not None and (meant == key or meant not in value):
+                result[meant] = item
             if key in known:
                 continue
-            remedy = (advice or {}).get(key)
-            if remedy is None:
-                folded = {name.casefold(): name for name in known}
-                near = folded.get(key.casefold()) or next(iter(difflib.get_close_matches(key, known, n=1)), None)
-                remedy = f"write {near!r}" if near else "remove it"
-            self.add(place, expected=f"only the keys {', '.join(sorted(known))}", found=repr(key), remedy=remedy)
+            near = meant or next(iter(difflib.get_close_matches(key, known, n=1)), None)
+            remedy = advised.get(meant or "", f"write {near!r}" if near else "remove it")
+            if meant is not None and meant not in advised:
+                remedy += ": nucleus lite wants exactly that"
+            severity = Severity.ERROR if meant is None else Severity.WARNING
+            expected = f"only the keys {', '.join(sorted(known))}"
+            self.problems.append(Problem(place, expected, repr(key), remedy, severity))
+        return result
 
     def text(
         self,
@@ -79,11 +98,6 @@ class Reader:
             self.add(where, expected=choice, found=describe(value), remedy=remedy)
             return default or ""
         return value
-
-    def checked(self, value: str, place: str, *, check: Callable[[str], bool], expected: str, remedy: str) -> None:
-        """Note a string (unless it is empty: that is noted already) that does not pass a check."""
-        if value and not check(value):
-            self.add(place, expected=expected, found=describe(value), remedy=remedy)
 
 
 def load_json(text: str | bytes, *, source: str) -> object:

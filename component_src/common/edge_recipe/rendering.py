@@ -30,6 +30,7 @@ def render(
     version: str,
     artifact_base_uri: str,
     own_components: Collection[str],
+    artifacts: Collection[str],
     source: str = "recipe.json",
 ) -> dict[str, Any]:
     """Make the recipe of one environment from a component's template.
@@ -43,6 +44,7 @@ def render(
         version: x.y.z, as the lock of component versions allots it.
         artifact_base_uri: the s3:// folder of the artifacts, with or without a slash at its end.
         own_components: names, without namespace, of the components that the environment deploys itself.
+        artifacts: the file names that are published there.
         source: the template's file, for messages.
 
     Returns:
@@ -51,7 +53,7 @@ def render(
     Raises:
         RecipeError: the template is no template, or the recipe made of it breaks a rule.
     """
-    _check_template(template, source)
+    _check_template(template, artifacts, source)
     name = template["ComponentName"]
     recipe: dict[str, Any] = copy.deepcopy(dict(template))
     recipe["ComponentName"] = f"{namespace}.{name}"
@@ -71,7 +73,7 @@ def render(
     return ordered
 
 
-def _check_template(template: Mapping[str, Any], source: str) -> None:
+def _check_template(template: Mapping[str, Any], published: Collection[str], source: str) -> None:
     problems = []
     if "ComponentVersion" in template:
         remedy = "remove it: the lock of component versions allots it"
@@ -87,10 +89,13 @@ def _check_template(template: Mapping[str, Any], source: str) -> None:
         artifacts = manifest.get("Artifacts", [])
         for j, artifact in enumerate(artifacts if isinstance(artifacts, list) else [artifacts]):
             uri = artifact.get("Uri") if isinstance(artifact, dict) else artifact
+            place = f"$.Manifests[{i}].Artifacts[{j}].Uri"
             if not isinstance(uri, str) or not uri or "/" in uri:
-                place = f"$.Manifests[{i}].Artifacts[{j}].Uri"
                 remedy = "leave the folder to the environment"
                 problems.append(Problem(place, "the file name alone", describe(uri), remedy))
+            elif uri not in published:
+                expected = f"a file that is published for this component ({', '.join(sorted(published)) or 'none'})"
+                problems.append(Problem(place, expected, describe(uri), "correct the name, or remove the artifact"))
     if problems:
         raise RecipeError(source, problems)
 

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edge_recipe.errors import Problem, RecipeError, describe
+from edge_recipe.errors import Problem, RecipeError, describe, warning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,7 +21,8 @@ PLAIN_VARIABLES = frozenset(
     {"artifacts:path", "artifacts:decompressedPath", "work:path", "iot:thingName", "kernel:rootPath"}
 )
 CONFIGURATION_PREFIX = "configuration:"
-_BRACES = re.compile(r"\$?\{([^{}]*)\}|[{}]")
+_BRACES = re.compile(r"\{\{[^{}]*\}\}|\$?\{([^{}]*)\}|[{}]")
+_CUT = "nucleus lite cuts the script here and runs what is left; reword it"
 
 
 @dataclass(frozen=True)
@@ -77,22 +78,27 @@ def variables_in(script: str) -> Iterator[str]:
 
 
 def brace_problems(script: str, place: str) -> Iterator[Problem]:
-    """Yield a problem for everything in braces that is no recipe variable of both nuclei."""
+    """Yield a problem for everything in braces that is no recipe variable of both nuclei.
+
+    The classic nucleus leaves alone what it does not know, so most of it goes wrong on nucleus lite alone.
+    """
     variables = "one of " + ", ".join(f"{{{name}}}" for name in sorted(PLAIN_VARIABLES)) + ", {configuration:/pointer}"
+    expected = f"braces only around {variables}"
     for match in _BRACES.finditer(script):
         text, name = match.group(0), match.group(1)
         if text.startswith("$"):
             remedy = f"write ${name} without braces" if name.isidentifier() else "put no $ in front of braces"
-            yield Problem(place, "no ${...} in a script", text, remedy)
-        elif name is None or not name.strip():
-            yield Problem(
-                place, f"braces only around {variables}", text, "nucleus lite cuts the script here; reword it"
-            )
-        elif not _is_known(name):
-            remedy = "nucleus lite cuts the script here; reword it"
-            if name.count(":") > 1:
+            yield warning(place, expected="no ${...} in a script", found=text, remedy=remedy)
+        elif text.startswith("{{") and _is_known(text[2:-2]):
+            yield Problem(place, "single braces around a recipe variable", text, f"write {text[1:-1]}")
+        elif name is None or not _is_known(name):
+            remedy = _CUT
+            if name is not None and name.count(":") > 1:
                 remedy = "nucleus lite cannot read another component's variables: hand the value through configuration"
-            yield Problem(place, f"braces only around {variables}", text, remedy)
+            elif name is not None and name.replace(" ", "") != name and _is_known(name.strip()):
+                yield Problem(place, expected, text, "write it without spaces: no nucleus knows it with them")
+                continue
+            yield warning(place, expected=expected, found=text, remedy=remedy)
 
 
 def interpolate(script: str, values: VariableValues, *, source: str, place: str = "$") -> str:
@@ -141,19 +147,16 @@ def number_problems(script: str, configuration: Mapping[str, Any], place: str) -
         try:
             value = resolve_pointer(configuration, pointer)
         except MissingValueError:
-            yield Problem(
-                place,
-                f"a default for {{{name}}} in DefaultConfiguration",
-                "none",
-                "give it one: a device without the value would run the script with the braces in it",
-            )
+            remedy = "give it one: a device whose deployment does not set it would run the script with the braces in it"
+            expected = f"a default for {{{name}}} in DefaultConfiguration"
+            yield warning(place, expected=expected, found="none", remedy=remedy)
             continue
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            yield Problem(
+            yield warning(
                 place,
-                f"a string at {pointer} of DefaultConfiguration, because a script interpolates it",
-                describe(value),
-                f'write "{value}": the nuclei print numbers differently (300.0, 0.50000000000000000)',
+                expected=f"a string at {pointer} of DefaultConfiguration, because a script interpolates it",
+                found=describe(value),
+                remedy=f'write "{value}": the nuclei print numbers differently (300.0, 0.50000000000000000)',
             )
 
 

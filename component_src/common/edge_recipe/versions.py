@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 VERSION_PATTERN = re.compile(r"(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})\.(0|[1-9]\d{0,5})")
 """``x.y.z`` with numbers up to 999999: what the service accepts and both nuclei compare alike."""
 
+MAX_VERSION_LENGTH = 64
+
 
 class VersionRange:
     """An npm-style range of component versions, as in ``VersionRequirement``: ``^1.2.0``, ``>=2.0.0 <3.0.0``.
@@ -34,6 +36,11 @@ class VersionRange:
 
     def __repr__(self) -> str:
         return f"VersionRange({self.text!r})"
+
+
+def is_version(text: str) -> bool:
+    """Tell whether a text is a semantic version, pre-release and build included."""
+    return bool(semantic_version.validate(text))
 
 
 def satisfies(requirement: str, version: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from edge_recipe import Dependency, Recipe, RecipeError, parse, serialize
+from edge_recipe import Dependency, Recipe, RecipeError, Severity, parse, serialize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,6 +164,80 @@ def test_what_breaks_on_a_nucleus_is_refused_where_it_stands(
     assert text in "\n".join(str(problem) for problem in found if problem.place == place)
 
 
+# What the classic nucleus runs, or runs most of the time, and nucleus lite does not: path, value, part of the remedy.
+WARNINGS = [
+    (("Lifecycle",), {"all": {"run": "x"}}, "move it into the manifest"),
+    (("componentdescription",), "x", "write 'ComponentDescription'"),
+    (("ComponentName",), "aws.greengrass.Mine", "prefix"),
+    (("ComponentVersion",), "1.2.3-rc.1", "pre-releases"),
+    (("ComponentType",), "aws.greengrass.lambda", "generic components only"),
+    (("Manifests", 0, "Platform"), None, "skips a manifest without it"),
+    (("Manifests", 0, "Platform", "runtime"), "aws_nucleus_lite", "it alone matches both"),
+    (("Manifests", 0, "Platform", "os"), "all", "explicitly"),
+    (("Manifests", 0, "Platform", "architecture"), "/amd64|x86/", "a manifest for each value"),
+    (("Manifests", 0, "Platform", "board"), "raspberry", "configured with this attribute"),
+    (("Manifests", 0, "Selections"), ["all"], "selects only in part"),
+    ((*LIFECYCLE, "RUN"), "x", "write 'run'"),
+    ((*LIFECYCLE, "Recover"), "x", "never runs it"),
+    ((*LIFECYCLE, "bootstrap"), {"Script": "x", "Timeout": 9}, "only in part"),
+    ((*LIFECYCLE, "install"), "pip install x", "the default is 120"),
+    ((*LIFECYCLE, "install", "Timeout"), "600", "the number itself"),
+    ((*LIFECYCLE, "install", "Timeout"), "{configuration:/t}", "the number itself"),
+    ((*LIFECYCLE, "run", "skipif"), "onpath x", "ignores Skipif"),
+    ((*LIFECYCLE, "run", "Script"), "echo ${HOME}", "write $HOME"),
+    ((*LIFECYCLE, "run", "Script"), "awk '{print}'", "cuts the script"),
+    ((*LIFECYCLE, "run", "Script"), "{other:work:path}", "another component"),
+    ((*LIFECYCLE, "run", "Script"), "{configuration:/No}", "give it one"),
+    ((*DEFAULTS, "Interval"), 60, 'write "60"'),
+    ((*DEFAULTS, "accessControl", "aws.greengrass.SecretManager"), {}, "lite has no other"),
+    ((*ARTIFACT, "Uri"), "docker:image", "no images"),
+]
+ERRORS_EVERYWHERE = [
+    (("Manifests", 0, "Lifecyle"), {}, "write 'Lifecycle'"),
+    ((*LIFECYCLE, "rum"), "x", "write 'run'"),
+    ((*LIFECYCLE, "startup"), "x", "keep 'run'"),
+    (("ComponentVersion",), "$VERSION$", "a placeholder"),
+    (("ComponentVersion",), "1.0.0-" + "x" * 64, "three numbers"),
+    (("ComponentType",), "generic", "leave it out"),
+    (("Manifests", 0, "Platform", "os"), "Linux", "name the operating system"),
+    (("Manifests", 0, "Platform", "os"), 1, "name the operating system"),
+    (("Manifests", 0, "Platform", "architecture"), "x86_64", "Greengrass's word"),
+    (("Manifests", 0, "Platform", "architecture.detail"), 7, "in quotes"),
+    ((*LIFECYCLE, "run", "Script"), "python3 {{artifacts:path}}/x.py", "write {artifacts:path}"),
+    ((*LIFECYCLE, "run", "Script"), "ls { work:path }", "without spaces"),
+    ((*LIFECYCLE, "install", "Timeout"), -1, "the number itself"),
+    ((*DEFAULTS, "accessControl", "PubSub"), {}, "no other"),
+    ((*ARTIFACT, "Unarchive"), "TAR", "a zip"),
+    (("ComponentDescription",), "x" * 16_000, "large defaults"),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "remedy", "severity"),
+    [(*case, Severity.WARNING) for case in WARNINGS] + [(*case, Severity.ERROR) for case in ERRORS_EVERYWHERE],
+)
+def test_a_problem_says_whether_it_breaks_everywhere(
+    recipe: dict[str, Any], path: Sequence[Any], value: Any, remedy: str, severity: Severity
+) -> None:
+    put(recipe, path, value)
+    found = problems(recipe)
+    assert {problem.severity for problem in found if remedy in problem.remedy} == {severity}
+
+
+@pytest.mark.parametrize("phase", ["Install", "INSTALL"])
+def test_what_stands_below_a_key_of_the_wrong_case_is_read_as_well(recipe: dict[str, Any], phase: str) -> None:
+    lifecycle = recipe["Manifests"][0]["Lifecycle"]
+    del lifecycle["install"]
+    lifecycle[phase] = {"script": "echo ${A}", "timeout": 600}
+    places = [problem.place for problem in problems(recipe)]
+    assert places == [
+        "$.Manifests[0].Lifecycle",
+        "$.Manifests[0].Lifecycle.install",
+        "$.Manifests[0].Lifecycle.install",
+        "$.Manifests[0].Lifecycle.install.Script",
+    ]
+
+
 def test_two_artifacts_of_one_file_name_are_refused(recipe: dict[str, Any]) -> None:
     artifacts = recipe["Manifests"][0]["Artifacts"]
     artifacts.append({"Uri": "s3://bucket/other/app.zip"})
@@ -178,6 +252,7 @@ def test_a_recipe_has_at_most_8_kib(recipe: dict[str, Any]) -> None:
     recipe["ComponentDescription"] += "x"
     (problem,) = problems(recipe)
     assert "8193 bytes" in problem.found
+    assert problem.severity is Severity.WARNING  # the service and the classic nucleus take it
     recipe["ComponentDescription"] = "ä" * (room // 2 + 1)
     assert "bytes" in problems(recipe)[0].found
 

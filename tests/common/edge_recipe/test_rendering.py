@@ -33,6 +33,7 @@ def rendered(template: dict[str, Any], **changes: Any) -> dict[str, Any]:
         "version": "1.0.0",
         "artifact_base_uri": "s3://bucket/components/app/1.0.0",
         "own_components": {"com.example.App", "com.example.Agent"},
+        "artifacts": {"app.zip"},
     }
     return render(template, **(properties | changes))
 
@@ -84,11 +85,23 @@ def test_what_is_no_template_is_refused_with_every_problem(template: dict[str, A
         rendered({})
 
 
+def test_an_artifact_that_nothing_publishes_is_refused_by_its_name(template: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError) as caught:
+        rendered(template, artifacts={"other.zip", "application.zip"})
+    (problem,) = caught.value.problems
+    assert problem.place == "$.Manifests[0].Artifacts[0].Uri"
+    assert "(application.zip, other.zip)" in problem.expected
+    assert "app.zip" in problem.found
+    with pytest.raises(RecipeError, match=r"\(none\)"):
+        rendered(template, artifacts=[])
+
+
 def test_there_are_templates() -> None:
     assert TEMPLATES
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.parent.name)
 def test_every_template_of_the_repository_makes_a_good_recipe(path: Path) -> None:
-    recipe = rendered(json.loads(path.read_text(encoding="utf-8")), source=str(path))
+    template = json.loads(path.read_text(encoding="utf-8"))
+    recipe = rendered(template, artifacts={f"{path.parent.name}.zip"}, source=str(path))
     assert parse(serialize(recipe), source=str(path)).name.startswith("dev.com.edgemanager.")
