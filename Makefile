@@ -102,6 +102,10 @@ format: $(VENV)/dev.stamp ## let ruff mend what it can
 lock: $(VENV)/dev.stamp ## allot versions in components.lock to changed components
 	@PYTHONPATH=$(SOURCES) $(PY) -m stacks.lock
 
+.PHONY: snapshots
+snapshots: $(VENV)/dev.stamp ## renew tests/snapshots after a change of the stacks that is meant
+	@PYTHONPATH=$(SOURCES) $(PY) -m stacks.snapshots
+
 .PHONY: stubs
 stubs: $(VENV)/dev.stamp ## generate the gRPC stubs of agent.proto again; a test holds them against it
 	@$(PY) -m grpc_tools.protoc -I component_src/common --python_out=component_src/common \

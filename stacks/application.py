@@ -14,7 +14,7 @@ from edge_constructs.model_folder import ModelFolderError
 from edge_package import PackageError
 from edge_recipe import RecipeError
 from stacks.components import LOCK, ROOT, load_model, load_sources
-from stacks.environment import Environment, EnvironmentFileError, load_environment, overrides_for
+from stacks.environment import Environment, EnvironmentFileError, check_together, load_environment, overrides_for
 from stacks.fleet import FleetStack
 from stacks.models import ModelsStack
 from stacks.release import ReleaseStack
@@ -73,8 +73,10 @@ def build_app(*, context: Mapping[str, Any] | None = None, outdir: str | None = 
     wanted = app.node.try_get_context("env")
     if wanted is not None and wanted not in paths:
         raise EnvironmentFileError(f"context env: one of {', '.join(paths)} is expected, got {wanted!r}")
-    for name, path in paths.items():
-        if wanted in {None, name}:
-            overrides = overrides_for(name, app.node.get_all_context())
-            EnvironmentStage(app, name, environment=load_environment(path, overrides=overrides))
+    context = app.node.get_all_context()
+    environments = [load_environment(path, overrides=overrides_for(name, context)) for name, path in paths.items()]
+    check_together(environments)
+    for environment in environments:
+        if wanted in {None, environment.name}:
+            EnvironmentStage(app, environment.name, environment=environment)
     return app

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -82,6 +82,23 @@ class Inference:
 
 
 @_settings
+class Rollout:
+    """How fast a deployment reaches the devices, and when it stops (IoT job configuration, specification §10)."""
+
+    maximum_per_minute: Annotated[int, Field(ge=1, le=1000)] = 1000
+    abort_percentage: Annotated[int, Field(ge=1, le=100)] = 100
+    abort_minimum: Annotated[int, Field(ge=1)] = 1
+    in_progress_minutes: Annotated[int, Field(ge=1, le=10080)] = 30
+
+
+@_settings
+class Alarms:
+    """What raises an alarm; 0 minutes: nothing does."""
+
+    silent_minutes: Annotated[int, Field(ge=0, le=1440, multiple_of=5)] = 0
+
+
+@_settings
 class Environment:
     """One environment, whole. `account` and `region` come from the process's environment, not from the file."""
 
@@ -95,6 +112,8 @@ class Environment:
     greengrass: Greengrass
     agent: Agent = Field(default_factory=Agent)
     capture: Capture = Field(default_factory=Capture)
+    rollout: Rollout = Field(default_factory=Rollout)
+    alarms: Alarms = Field(default_factory=Alarms)
     inference: Inference
 
     @property
@@ -247,3 +266,32 @@ def _check_whole(environment: Environment, path: Path) -> None:
             f"{path}: capture.batch_size {capture.batch_size} must be below "
             f"capture.buffer_size {capture.buffer_size}, or no batch ever fills"
         )
+    alarms, inference = environment.alarms, environment.inference
+    if alarms.silent_minutes and not inference.topic:
+        raise EnvironmentFileError(
+            f"{path}: alarms.silent_minutes {alarms.silent_minutes} needs results to count: "
+            "set inference.topic, or 0 minutes"
+        )
+    if 0 < alarms.silent_minutes * 60 < 2 * inference.interval_seconds:
+        raise EnvironmentFileError(
+            f"{path}: alarms.silent_minutes {alarms.silent_minutes} is less than two passes of "
+            f"inference.interval_seconds {inference.interval_seconds}: a healthy fleet would raise it"
+        )
+
+
+def check_together(environments: Sequence[Environment]) -> None:
+    """Refuse environments that would overwrite each other.
+
+    Raises:
+        EnvironmentFileError: two of them have the same account, region and namespace.
+    """
+    seen: dict[tuple[str, str, str], str] = {}
+    for environment in environments:
+        place = (environment.account, environment.region, environment.namespace)
+        if other := seen.get(place):
+            raise EnvironmentFileError(
+                f"{other} and {environment.name}: both are namespace {environment.namespace!r} of account "
+                f"{environment.account} in {environment.region}: give one another namespace, or another account "
+                f"(EDGE_{environment.name.upper().replace('-', '_')}_ACCOUNT)"
+            )
+        seen[place] = environment.name

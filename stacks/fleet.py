@@ -11,6 +11,7 @@ from constructs import Construct
 from edge_constructs.device_fleet import DeviceFleet
 from edge_constructs.device_policy import DevicePolicy
 from edge_constructs.private_bucket import PrivateBucket
+from edge_constructs.silence_alarm import SilenceAlarm
 from edge_constructs.token_exchange import TokenExchange
 from stacks.environment import Environment
 
@@ -41,6 +42,16 @@ class FleetStack(cdk.Stack):
             thing_names=environment.thing_names,
             log_retention=log_retention(environment),
         )
+        if environment.alarms.silent_minutes:
+            alarm = SilenceAlarm(
+                self,
+                "Silence",
+                topic=environment.inference.topic,
+                thing_prefix=f"{environment.namespace}-",
+                metric_namespace=f"EdgeManager/{environment.namespace}",
+                silent_minutes=environment.alarms.silent_minutes,
+            )
+            cdk.CfnOutput(self, "Notifications", value=alarm.notifications.topic_arn)
 
     def _buckets(self, environment: Environment) -> None:
         captures = s3.LifecycleRule(

@@ -100,8 +100,10 @@ class CustomResourceProvider(Construct):
             rule="AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole]",
             reason="The CDK's provider framework attaches this policy to its own functions: log writing only.",
         )
+        # The framework invokes the handler's functions, and its waiter all of the framework's own but the first.
         framework = [child for child in self._provider.node.find_all() if isinstance(child, lambda_.Function)]
-        for function in (*functions, *framework):
+        waited_for = [function for function in framework if function.node.id != "framework-onEvent"]
+        for function in (*functions, *waited_for):
             element = function.node.default_child
             assert isinstance(element, cdk.CfnElement)  # noqa: S101 -- for mypy: a function's default child is one
             logical_id = cdk.Stack.of(self).resolve(element.logical_id)

@@ -21,6 +21,20 @@ class DeployedComponent:
     merge: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RolloutPolicy:
+    """How fast a deployment reaches devices, and when it stops.
+
+    `maximum_per_minute` devices are told of it; it is cancelled once `abort_percentage` of at least `abort_minimum`
+    devices have failed, and a device that is silent for `in_progress_minutes` counts as failed.
+    """
+
+    maximum_per_minute: int
+    abort_percentage: int
+    abort_minimum: int
+    in_progress_minutes: int
+
+
 class FleetDeployment(Construct):
     """The deployment to a thing group: exactly these components, all at pinned versions.
 
@@ -34,6 +48,7 @@ class FleetDeployment(Construct):
         thing_group: the target's name.
         components: our own components.
         public_components: public component to version.
+        rollout: its pace.
     """
 
     def __init__(
@@ -45,6 +60,7 @@ class FleetDeployment(Construct):
         thing_group: str,
         components: list[DeployedComponent],
         public_components: Mapping[str, str],
+        rollout: RolloutPolicy,
     ) -> None:
         super().__init__(scope, id_)
         stack = cdk.Stack.of(self)
@@ -62,6 +78,7 @@ class FleetDeployment(Construct):
                 )
                 for deployed in components
             },
+            iot_job_configuration=_job_configuration(rollout),
             deployment_policies=greengrass.CfnDeployment.DeploymentPoliciesProperty(
                 failure_handling_policy="ROLLBACK",
                 component_update_policy=greengrass.CfnDeployment.DeploymentComponentUpdatePolicyProperty(
@@ -74,6 +91,24 @@ class FleetDeployment(Construct):
         )
         for deployed in components:
             self.resource.add_resource_dependency(deployed.component.resource)
+
+
+def _job_configuration(rollout: RolloutPolicy) -> greengrass.CfnDeployment.DeploymentIoTJobConfigurationProperty:
+    criterion = greengrass.CfnDeployment.IoTJobAbortCriteriaProperty(
+        action="CANCEL",
+        failure_type="ALL",
+        threshold_percentage=rollout.abort_percentage,
+        min_number_of_executed_things=rollout.abort_minimum,
+    )
+    return greengrass.CfnDeployment.DeploymentIoTJobConfigurationProperty(
+        job_executions_rollout_config=greengrass.CfnDeployment.IoTJobExecutionsRolloutConfigProperty(
+            maximum_per_minute=rollout.maximum_per_minute
+        ),
+        abort_config=greengrass.CfnDeployment.IoTJobAbortConfigProperty(criteria_list=[criterion]),
+        timeout_config=greengrass.CfnDeployment.IoTJobTimeoutConfigProperty(
+            in_progress_timeout_in_minutes=rollout.in_progress_minutes
+        ),
+    )
 
 
 def _update(merge: Mapping[str, Any]) -> greengrass.CfnDeployment.ComponentConfigurationUpdateProperty | None:
