@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import functools
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from edge_constructs.model_graph import graph_faults, preprocessing_faults
 from edge_package import Manifest, PackageError, make_manifest
 
 _settings = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -64,11 +66,9 @@ class ModelFolder:
         """The manifest of the package: hashes the files.
 
         Raises:
-            ModelFolderError: a file is missing, or a name breaks the manifest's rules.
+            ModelFolderError: a name breaks the manifest's rules.
         """
         source = self.folder / "model.toml"
-        if missing := [name for name in (*self.files, self.labels) if not (self.folder / name).is_file()]:
-            raise ModelFolderError(f"{source}: {', '.join(missing)}: named there, but not in the folder")
         files = {name: (self.folder / name).read_bytes() for name in self.files}
         try:
             return make_manifest(model_name=self.name, model_version=self.version, files=files)
@@ -82,17 +82,54 @@ class ModelFolder:
 
 
 def load_model_folder(folder: Path) -> ModelFolder:
-    """Read and check `model.toml`.
+    """Read `model.toml`, and hold it against the folder's files.
 
     Raises:
-        ModelFolderError: it is missing or wrong; every fault is listed.
+        ModelFolderError: something is missing or wrong, or the model takes or gives something else than is written
+            there; every fault is listed.
     """
     path = folder / "model.toml"
     try:
         document: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-        return TypeAdapter(ModelFolder).validate_python({**document, "folder": folder})
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        model = TypeAdapter(ModelFolder).validate_python({**document, "folder": folder})
+    except OSError as error:
+        raise ModelFolderError(
+            f"{path}: expected a file that describes the model, got none ({error.strerror}); write one as models/digits"
+            " has it, or correct the model's name"
+        ) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ModelFolderError(f"{path}: a TOML file that describes the model is expected: {error}") from error
     except ValidationError as error:
-        faults = (f"{path}: {'.'.join(map(str, f['loc']))}: {f['msg']}; got {f['input']!r}" for f in error.errors())
-        raise ModelFolderError("\n".join(faults)) from error
+        raise ModelFolderError("\n".join(f"{path}: {_describe(fault)}" for fault in error.errors())) from error
+    if faults := list(_faults(model)):
+        raise ModelFolderError("\n".join(f"{path}: {fault}" for fault in faults))
+    return model
+
+
+def _describe(fault: Any) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
+        return f"{key}: no such key; remove it, or correct its name"
+    if fault["type"] in {"missing", "missing_argument", "missing_keyword_only_argument"}:
+        return f"{key}: expected, but missing"
+    return f"{key}: {fault['msg']}; got {fault['input']!r}"
+
+
+def _faults(model: ModelFolder) -> Iterator[str]:
+    missing = [name for name in dict.fromkeys((*model.files, model.labels)) if not (model.folder / name).is_file()]
+    for name in missing:
+        yield f"{name}: expected in the folder, because files or labels names it, got none; add it, or remove the name"
+    yield from preprocessing_faults(model.preprocessing)
+    if any(name.endswith(".so") for name in model.files):
+        return  # compiled for a device: only its runtime there can say what it takes
+    graphs = [name for name in model.files if name.endswith(".onnx")]
+    if len(graphs) != 1:
+        yield f"files: expected exactly one .onnx file, got {', '.join(graphs) or 'none'}; a package holds one model"
+    elif not missing:
+        try:
+            labels = model.label_list
+        except UnicodeDecodeError as error:
+            yield f"{model.labels}: expected labels in UTF-8, got {error.object[error.start : error.start + 1]!r}"
+            return
+        content = (model.folder / graphs[0]).read_bytes()
+        yield from graph_faults(graphs[0], content, preprocessing=model.preprocessing, labels=labels)
