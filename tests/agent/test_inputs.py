@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from edge_agent import inputs
 from edge_agent.errors import InvalidArgumentError
-from edge_contract import agent_pb2
+from edge_agent.shared_memory import Segments
+from edge_contract import agent_pb2, wire
 from edge_contract.tensors import TensorError, TensorSpec, to_tensor
 
 LEFT = TensorSpec("left", agent_pb2.FLOAT32, (2,))
@@ -26,6 +28,11 @@ def bare(array: np.ndarray[Any, Any], **metadata: Any) -> agent_pb2.Tensor:
     return tensor
 
 
+def feeds(given_tensors: list[agent_pb2.Tensor], specs: Sequence[TensorSpec]) -> dict[str, np.ndarray[Any, Any]]:
+    with Segments().reading() as memory:
+        return inputs.feeds([wire.from_message(tensor) for tensor in given_tensors], specs, memory=memory)
+
+
 @pytest.mark.parametrize(
     "given_tensors",
     [
@@ -39,9 +46,9 @@ def bare(array: np.ndarray[Any, Any], **metadata: Any) -> agent_pb2.Tensor:
     ids=["named", "named in another order", "bare", "partly bare", "partial", "type or shape absent"],
 )
 def test_names_win_and_gaps_are_filled_from_the_model(given_tensors: list[agent_pb2.Tensor]) -> None:
-    feeds = inputs.feeds(given_tensors, [LEFT, RIGHT])
-    np.testing.assert_array_equal(feeds["left"], ONE)
-    np.testing.assert_array_equal(feeds["right"], TWO)
+    found = feeds(given_tensors, [LEFT, RIGHT])
+    np.testing.assert_array_equal(found["left"], ONE)
+    np.testing.assert_array_equal(found["right"], TWO)
 
 
 @pytest.mark.parametrize(
@@ -52,35 +59,38 @@ def test_names_win_and_gaps_are_filled_from_the_model(given_tensors: list[agent_
         ([to_tensor("left", ONE), to_tensor("up", TWO)], "tensor 'up': expected one of 'left'"),
         ([to_tensor("right", ONE), bare(TWO)], "'right': expected it once"),
         ([to_tensor("left", ONE), to_tensor("right", TWO.astype(np.int32))], "'right': expected .*FLOAT32.*INT32"),
-        ([to_tensor("left", ONE), agent_pb2.Tensor()], "'right': expected byte_data, got no data"),
+        (
+            [to_tensor("left", ONE), agent_pb2.Tensor()],
+            "'right': expected byte_data or a shared_memory_handle, got no data",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(given_tensors: list[agent_pb2.Tensor], message: str) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
-        inputs.feeds(given_tensors, [LEFT, RIGHT])
+        feeds(given_tensors, [LEFT, RIGHT])
 
 
 def test_a_real_uint8_tensor_is_not_taken_for_an_absent_type() -> None:
     with pytest.raises(InvalidArgumentError, match=r"expected .*FLOAT32; 2.*, got .*UINT8; 2"):
-        inputs.feeds([to_tensor("left", ONE.astype(np.uint8))], [LEFT])
+        feeds([to_tensor("left", ONE.astype(np.uint8))], [LEFT])
 
 
 def test_an_image_declared_in_the_other_layout_is_taken_in_the_models() -> None:
     pixels = np.arange(24, dtype=np.float32)
     declared = to_tensor("image", pixels.reshape(1, 2, 4, 3))
-    np.testing.assert_array_equal(inputs.feeds([declared], [IMAGE])["image"], pixels.reshape(1, 3, 2, 4))
+    np.testing.assert_array_equal(feeds([declared], [IMAGE])["image"], pixels.reshape(1, 3, 2, 4))
     with pytest.raises(InvalidArgumentError, match=r"1, 3, 2, 4.*got .*24"):
-        inputs.feeds([to_tensor("image", pixels)], [IMAGE])
+        feeds([to_tensor("image", pixels)], [IMAGE])
 
 
 def test_a_batch_without_a_shape_is_worked_out_from_its_bytes() -> None:
     spec = TensorSpec("x", agent_pb2.FLOAT32, (-1, 4))
-    assert inputs.feeds([bare(np.zeros(12, np.float32))], [spec])["x"].shape == (3, 4)
+    assert feeds([bare(np.zeros(12, np.float32))], [spec])["x"].shape == (3, 4)
     for size in (1, 13):
         with pytest.raises((InvalidArgumentError, TensorError), match="'x'"):
-            inputs.feeds([bare(np.zeros(size, np.uint8))], [spec])
+            feeds([bare(np.zeros(size, np.uint8))], [spec])
     with pytest.raises(InvalidArgumentError, match="expected a shape"):
-        inputs.feeds([bare(np.zeros(12, np.float32))], [TensorSpec("x", agent_pb2.FLOAT32, (-1, -1))])
+        feeds([bare(np.zeros(12, np.float32))], [TensorSpec("x", agent_pb2.FLOAT32, (-1, -1))])
 
 
 @given(
@@ -102,7 +112,7 @@ def test_whatever_comes_fits_the_model_or_is_refused(
     spec = TensorSpec("x", data_type, tuple(shape))
     tensor = bare(np.frombuffer(data, np.uint8), **(metadata or {}))
     try:
-        array = inputs.feeds([tensor], [spec])["x"]
+        array = feeds([tensor], [spec])["x"]
     except (InvalidArgumentError, TensorError) as error:
         assert "tensor" in str(error)  # noqa: PT017 # either way is right
     else:

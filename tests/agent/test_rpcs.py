@@ -166,11 +166,6 @@ class TestPredict:
         with refused(grpc.StatusCode.INVALID_ARGUMENT, *words):
             loaded.predict("digits", given)
 
-    def test_shared_memory_is_refused_for_what_it_is(self, loaded: AgentClient) -> None:
-        handle = agent_pb2.SharedMemoryHandle(segment_id=7)
-        with refused(grpc.StatusCode.UNIMPLEMENTED, "shared_memory_handle", "inline"):
-            loaded._call("Predict", request(agent_pb2.Tensor(shared_memory_handle=handle)))
-
 
 class TestCaptures:
     def test_a_capture_is_in_progress_until_its_batch_arrived(
@@ -224,11 +219,7 @@ class TestCaptures:
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "'x'", "16 bytes", "15"):
             loaded._call("CaptureData", message)
 
-    def test_shared_memory_and_bad_base64_are_refused(self, loaded: AgentClient) -> None:
-        tensor = agent_pb2.Tensor(shared_memory_handle=agent_pb2.SharedMemoryHandle(segment_id=7))
-        message = agent_pb2.CaptureDataRequest(model_name="digits", capture_id="a", input_tensors=[tensor])
-        with refused(grpc.StatusCode.UNIMPLEMENTED, "shared_memory_handle"):
-            loaded._call("CaptureData", message)
+    def test_bad_base64_is_refused(self, loaded: AgentClient) -> None:
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "base64"):
             loaded.capture_data(
                 "digits", "a", {}, {}, auxiliary_inputs=[Auxiliary("jpg", b"not base64!", agent_pb2.BASE64)]

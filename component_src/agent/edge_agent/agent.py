@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The agent's seven calls, each from its request message to its response message. No gRPC here."""
+"""The agent's seven calls, each from its request to its response. No gRPC here."""
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from edge_agent import inputs, requests
 from edge_agent.captures.spool import Status
-from edge_contract import agent_pb2, tensors
+from edge_contract import agent_pb2, tensors, wire
 
 if TYPE_CHECKING:
+    from edge_agent.admission import Admission
     from edge_agent.captures.spool import Spool
     from edge_agent.models import LoadedModel, ModelRegistry
+    from edge_agent.service import Call
+    from edge_agent.shared_memory import Segments
 
 _STATUSES = {
     Status.IN_PROGRESS: agent_pb2.IN_PROGRESS,
@@ -27,22 +29,23 @@ class Agent:
     Args:
         models: The loaded models.
         spool: Where captures are kept.
-        max_concurrent_predictions: How many models may run at the same time.
+        admission: Which predictions may run now.
+        segments: Where shared memory is attached.
     """
 
-    def __init__(self, *, models: ModelRegistry, spool: Spool, max_concurrent_predictions: int) -> None:
+    def __init__(self, *, models: ModelRegistry, spool: Spool, admission: Admission, segments: Segments) -> None:
         self._models = models
         self._spool = spool
-        self._running = threading.BoundedSemaphore(max_concurrent_predictions)
+        self._admission = admission
+        self._segments = segments
 
-    def predict(self, request: agent_pb2.PredictRequest) -> agent_pb2.PredictResponse:
-        """Run one inference."""
+    def predict(self, request: wire.PredictRequest, call: Call) -> bytes:
+        """Run one inference; the answer is a serialised PredictResponse."""
         session = self._models.get(request.handle or request.name).session
-        feeds = inputs.feeds(request.tensors, session.inputs)
-        with self._running:
-            outputs = session.run(feeds)
-        named = zip(session.outputs, outputs)
-        return agent_pb2.PredictResponse(tensors=[tensors.to_tensor(spec.name, array) for spec, array in named])
+        with self._admission.admitted(call), self._segments.reading() as memory:
+            outputs = session.run(inputs.feeds(request.tensors, session.inputs, memory=memory))
+            named = zip(session.outputs, outputs)
+            return wire.predict_response([tensors.to_wire(spec.name, array) for spec, array in named])
 
     def load_model(self, request: agent_pb2.LoadModelRequest) -> agent_pb2.LoadModelResponse:
         """Load a model."""
@@ -66,7 +69,9 @@ class Agent:
     def capture_data(self, request: agent_pb2.CaptureDataRequest) -> agent_pb2.CaptureDataResponse:
         """Keep the data of an inference."""
         model = self._models.get(request.model_handle or request.model_name)
-        self._spool.add(requests.to_capture(request, model))
+        with self._segments.reading() as memory:
+            capture = requests.to_capture(request, model, memory=memory)
+        self._spool.add(capture)
         return agent_pb2.CaptureDataResponse()
 
     def get_capture_data_status(

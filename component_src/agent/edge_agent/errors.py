@@ -33,4 +33,12 @@ class OutOfRangeError(RefusedError):
 
 
 class UnsupportedError(RefusedError):
-    """The contract has it, this version of the agent does not."""
+    """The contract has it, the agent on this machine does not."""
+
+
+class DeadlineExceededError(RefusedError):
+    """The caller's time is over."""
+
+
+class CancelledError(RefusedError):
+    """The caller is gone."""

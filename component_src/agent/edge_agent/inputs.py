@@ -11,7 +11,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
-from edge_agent.errors import InvalidArgumentError, UnsupportedError
+from edge_agent.errors import InvalidArgumentError
 from edge_contract import agent_pb2, tensors
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from edge_agent.shared_memory import Reading
+    from edge_contract import wire
     from edge_contract.tensors import TensorSpec
 
 _IMAGE_RANK = 4
@@ -29,69 +31,86 @@ class TensorData:
     """A tensor of a request: its spec without unknown dimensions, and as many bytes as that says."""
 
     spec: TensorSpec
-    data: bytes
+    data: wire.Buffer
 
     def array(self) -> np.ndarray[Any, np.dtype[Any]]:
         """View the bytes as an array."""
         return tensors.to_array(self.data, name=self.spec.name, data_type=self.spec.data_type, shape=self.spec.shape)
 
 
-def feeds(given: Sequence[agent_pb2.Tensor], inputs: Sequence[TensorSpec]) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+def feeds(
+    given: Sequence[wire.Tensor], inputs: Sequence[TensorSpec], *, memory: Reading
+) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
     """Match the tensors of a prediction with the model's inputs.
 
+    Returns:
+        Views of the request and of shared memory; the latter are gone when ``memory`` is closed.
+
     Raises:
-        InvalidArgumentError: A tensor is missing, unknown, given twice, or does not fit its input.
+        InvalidArgumentError: A tensor is missing, unknown, given twice, does not fit its input, or its shared memory
+            cannot be read.
         TensorError: Its parts contradict each other.
-        UnsupportedError: A tensor lies in shared memory.
     """
-    expected = ", ".join(f"{spec.name!r} {spec}" for spec in inputs)
     if len(given) != len(inputs):
-        raise InvalidArgumentError(f"tensors: expected {len(inputs)} ({expected}), got {len(given)}")
+        raise InvalidArgumentError(f"tensors: expected {len(inputs)} ({_listed(inputs)}), got {len(given)}")
     by_name = {spec.name: spec for spec in inputs}
     found: dict[str, np.ndarray[Any, np.dtype[Any]]] = {}
     for position, tensor in enumerate(given):
-        name = tensors.decode_name(tensor.tensor_metadata.name)
+        name = tensors.decode_name(tensor.name)
         # With one input there is no doubt which is meant, whatever the client calls it.
         spec = by_name.get(name) if name and len(inputs) > 1 else inputs[position]
         if spec is None:
-            raise InvalidArgumentError(f"tensor {name!r}: expected one of {expected}")
+            raise InvalidArgumentError(f"tensor {name!r:.300}: expected one of {_listed(inputs)}")
         if spec.name in found:
             raise InvalidArgumentError(f"tensor {spec.name!r}: expected it once, got it again at position {position}")
-        found[spec.name] = fit(read(tensor, position=position, model=spec), spec).array()
+        array = fit(read(tensor, position=position, model=spec, memory=memory), spec).array()
+        # Whole numbers may be indices, which a runtime checks and then uses: they must not change in between.
+        if tensor.shared_memory is not None and array.dtype.kind == "i":
+            array = array.copy()
+        found[spec.name] = array
     return found
 
 
-def read(tensor: agent_pb2.Tensor, *, position: int, model: TensorSpec | None) -> TensorData:
+def read(tensor: wire.Tensor, *, position: int, model: TensorSpec | None, memory: Reading) -> TensorData:
     """Read one tensor.
 
     Args:
         tensor: As it came.
         position: Its place in the request, for messages.
         model: What the model says about it, which fills gaps; None when the model has no such tensor.
+        memory: Where shared memory is looked at.
+
+    Returns:
+        A view of the tensor.
 
     Raises:
-        InvalidArgumentError: It has no data, or its type and shape cannot be known.
+        InvalidArgumentError: It has no data, or its type and shape cannot be known, or its shared memory cannot be
+            read.
         TensorError: Type, shape and byte count contradict each other.
-        UnsupportedError: It lies in shared memory.
     """
-    name = tensors.decode_name(tensor.tensor_metadata.name) or (model.name if model else f"{position}")
-    data = inline(tensor, what=f"tensor {name!r}")
-    metadata = tensor.tensor_metadata
-    shape = tuple(metadata.shape)
-    data_type = metadata.data_type
-    if not shape and model is not None and model.shape:
-        shape = _complete(model, len(data), name)
-    described = tensor.HasField("tensor_metadata")
-    if model is None and not described:
-        raise InvalidArgumentError(
-            f"tensor {name!r}: expected tensor_metadata, got none, and the model has no such tensor"
-        )
-    # An absent type reads as UINT8: when the bytes are as many as the model's type needs, it is that.
-    size = math.prod(shape) * model.dtype.itemsize if model is not None else -1
-    if model is not None and (not described or (data_type == agent_pb2.UINT8 and len(data) == size)):
-        data_type = model.data_type
-    tensors.to_array(data, name=name, data_type=data_type, shape=shape)  # the byte count fits
-    return TensorData(spec=tensors.TensorSpec(name=name, data_type=data_type, shape=shape), data=data)
+    name = tensors.decode_name(tensor.name) or (model.name if model else f"{position}")
+    data = content(tensor.data, tensor.shared_memory, what=f"tensor {name!r:.300}", memory=memory)
+    # A place without a size reaches to the end of its segment, which may be longer than the tensor.
+    open_ended = tensor.shared_memory is not None and not tensor.shared_memory.size
+    shape, data_type = tensor.shape, tensor.data_type
+    if model is None:
+        if not tensor.described:
+            raise InvalidArgumentError(
+                f"tensor {name!r:.300}: expected tensor_metadata, got none, and the model has no such tensor"
+            )
+    else:
+        if not shape and model.shape:
+            shape = _complete(model, len(data), name)
+        # An absent type reads as UINT8: when the bytes are as many as the model's type needs, it is that.
+        size = math.prod(shape) * model.dtype.itemsize
+        as_many = size <= len(data) if open_ended else size == len(data)
+        if not tensor.described or (data_type == agent_pb2.UINT8 and as_many):
+            data_type = model.data_type
+    spec = tensors.TensorSpec(name=name, data_type=data_type, shape=shape)  # type: ignore[arg-type] # checked below
+    if open_ended and data_type in tensors.DTYPES and min(shape, default=0) >= 0:
+        data = data[: math.prod(shape) * spec.dtype.itemsize]
+    tensors.check(data, name=name, data_type=spec.data_type, shape=shape)
+    return TensorData(spec=spec, data=data)
 
 
 def fit(tensor: TensorData, spec: TensorSpec) -> TensorData:
@@ -108,22 +127,21 @@ def fit(tensor: TensorData, spec: TensorSpec) -> TensorData:
     return TensorData(spec=dataclasses.replace(spec, shape=shape), data=tensor.data)
 
 
-def inline(item: agent_pb2.Tensor | agent_pb2.AuxiliaryData, *, what: str) -> bytes:
-    """Take the bytes of a tensor or of auxiliary data.
+def content(data: wire.Buffer | None, place: wire.SharedMemory | None, *, what: str, memory: Reading) -> wire.Buffer:
+    """Find the bytes of a tensor or of auxiliary data.
 
     Raises:
-        InvalidArgumentError: There are none.
-        UnsupportedError: They lie in shared memory.
+        InvalidArgumentError: There are none, or their shared memory cannot be read.
     """
-    kind = item.WhichOneof("data")
-    if kind == "shared_memory_handle":
-        raise UnsupportedError(
-            f"{what}: expected byte_data, got a shared_memory_handle, which this version of the agent does not read; "
-            "send the bytes inline"
-        )
-    if kind is None:
-        raise InvalidArgumentError(f"{what}: expected byte_data, got no data")
-    return item.byte_data
+    if place is not None:
+        return memory.view(place, what=what)
+    if data is None:
+        raise InvalidArgumentError(f"{what}: expected byte_data or a shared_memory_handle, got no data")
+    return data
+
+
+def _listed(inputs: Sequence[TensorSpec]) -> str:
+    return ", ".join(f"{spec.name!r} {spec}" for spec in inputs)
 
 
 def _complete(model: TensorSpec, size: int, name: str) -> tuple[int, ...]:

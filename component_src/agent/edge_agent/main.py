@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent import log, server, settings, unix_socket
+from edge_agent.admission import Admission
 from edge_agent.agent import Agent
 from edge_agent.captures.pipeline import Pipeline
 from edge_agent.captures.spool import Spool
 from edge_agent.files import make_directory
 from edge_agent.models import ModelRegistry
+from edge_agent.service import Service
+from edge_agent.shared_memory import Segments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,11 +102,12 @@ def run(parameters: Settings, *, stop: threading.Event) -> None:
         )
         pipeline = Pipeline(spool, parameters)
         models = ModelRegistry(work=Path.cwd(), max_models=parameters.max_models, threads=parameters.inference_threads)
-        agent = Agent(models=models, spool=spool, max_concurrent_predictions=parameters.max_concurrent_predictions)
+        running, waiting = parameters.max_concurrent_predictions, parameters.max_queued_predictions
+        agent = Agent(
+            models=models, spool=spool, admission=Admission(running=running, waiting=waiting), segments=Segments()
+        )
         grpc_server = server.make_server(
-            agent,
-            max_message_bytes=parameters.max_message_bytes,
-            max_concurrent_predictions=parameters.max_concurrent_predictions,
+            Service(agent), max_message_bytes=parameters.max_message_bytes, max_predictions=running + waiting
         )
         unix_socket.bind(grpc_server, path, mode=parameters.unix_socket_mode, group=parameters.unix_socket_group)
         pipeline.start()

@@ -79,7 +79,9 @@ class AgentServicer(object):
         without metadata stands for the model's input at the same position. Outputs always carry metadata and bytes.
         NOT_FOUND            no model is loaded under this handle
         INVALID_ARGUMENT     tensors missing, unknown, named twice, or their type, shape or byte count do not fit
-        UNIMPLEMENTED        a tensor lies in shared memory, which this version of the agent does not read
+        INVALID_ARGUMENT     a segment of shared memory does not exist, is not read-only, or is too short
+        RESOURCE_EXHAUSTED   as many predictions run and wait as may
+        DEADLINE_EXCEEDED    the caller's time was over while the prediction waited
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -91,7 +93,7 @@ class AgentServicer(object):
         NOT_FOUND            the directory does not exist
         ALREADY_EXISTS       a model is loaded under this handle; it stays loaded
         FAILED_PRECONDITION  the package is incomplete, altered, or holds no model that this agent can run
-        RESOURCE_EXHAUSTED   as many models are loaded as the agent may hold
+        RESOURCE_EXHAUSTED   as many models are loaded as the agent may hold, or they leave too little memory for this one
         INVALID_ARGUMENT     the handle is not well formed, or the url is not a local directory
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -129,7 +131,7 @@ class AgentServicer(object):
         ALREADY_EXISTS       a capture with this id is known
         OUT_OF_RANGE         the inference timestamp lies in the future
         RESOURCE_EXHAUSTED   the buffer or the spool is full; the capture was not kept
-        UNIMPLEMENTED        data lies in shared memory, which this version of the agent does not read
+        INVALID_ARGUMENT     a segment of shared memory does not exist, is not read-only, or is too short
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import math
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
 import grpc
+import numpy as np
 
-from edge_contract import agent_pb2, agent_pb2_grpc, tensors
+from edge_contract import agent_pb2, agent_pb2_grpc, sysv, tensors, wire
 from edge_contract.errors import (
     AgentAlreadyExistsError,
     AgentError,
@@ -21,19 +23,27 @@ from edge_contract.errors import (
     AgentUnavailableError,
     from_rpc_error,
 )
+from edge_contract.shared_tensors import THRESHOLD_BYTES, SharedTensorRing
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-    import numpy as np
-
 #: Longest message in either direction, bytes: an inline 4K RGB frame as float32 (95 MiB) fits. The agent's default too.
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 #: A unix socket's path as the kernel limits it, without the terminating zero.
 MAX_SOCKET_PATH_BYTES = 107
 _POLL_SECONDS = 0.05
+_PREDICT = f"/{agent_pb2.DESCRIPTOR.services_by_name['Agent'].full_name}/Predict"
+#: How an agent answers that cannot read our shared memory: it knows none, runs as another user, or in a container.
+_NO_SHARED_MEMORY = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.UNIMPLEMENTED,
+    }
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +86,7 @@ class AgentClient:
         socket_path: The agent's ``UnixSocketName``; it need not exist yet.
         timeout: Seconds that a call may take where the method does not say otherwise.
         max_message_bytes: Longest message in either direction.
+        shared_memory: Whether large inputs of predictions go through shared memory where the agent can read it.
 
     Raises:
         ValueError: The path is longer than a unix socket's may be.
@@ -89,6 +100,7 @@ class AgentClient:
         *,
         timeout: float = 10.0,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        shared_memory: bool = True,
     ) -> None:
         self.socket_path = Path(socket_path).absolute()
         length = len(os.fsencode(self.socket_path))
@@ -110,6 +122,10 @@ class AgentClient:
             ),
         )
         self._stub = agent_pb2_grpc.AgentStub(self._channel)  # type: ignore[no-untyped-call] # generated without types
+        self._predict: Callable[..., bytes] = self._channel.unary_unary(
+            _PREDICT
+        )  # its messages are written by ``wire``
+        self._ring = SharedTensorRing() if shared_memory and sysv.available() else None
 
     def __enter__(self) -> AgentClient:  # noqa: PYI034 # Self is not in the devices' oldest Python
         return self
@@ -122,6 +138,9 @@ class AgentClient:
     def close(self) -> None:
         """End the connection; calls that run are cancelled. May be called again."""
         self._channel.close()
+        ring, self._ring = self._ring, None
+        if ring is not None:
+            ring.close()
 
     def wait_until_ready(self, seconds: float) -> None:
         """Wait until an agent answers at the socket.
@@ -201,8 +220,34 @@ class AgentClient:
         Raises:
             TensorError: An array has a type that the contract does not know.
         """
-        request = agent_pb2.PredictRequest(name=name, handle=name, tensors=tensors.to_tensors(inputs))
-        return tensors.from_tensors(self._call("Predict", request, timeout).tensors)
+        seconds = self._timeout if timeout is None else timeout
+        ring = self._ring
+        if ring is not None and any(array.nbytes >= THRESHOLD_BYTES for array in inputs.values()):
+            try:
+                return self._predict_with(name, inputs, seconds, ring)
+            except AgentError as error:
+                if error.code not in _NO_SHARED_MEMORY:
+                    raise
+            outputs = self._predict_with(name, inputs, seconds, None)
+            self._ring = None  # the request was right: it is the shared memory that this agent cannot read
+            ring.close()
+            return outputs
+        return self._predict_with(name, inputs, seconds, None)
+
+    def _predict_with(
+        self,
+        name: str,
+        inputs: Mapping[str, np.ndarray[Any, Any]],
+        seconds: float,
+        ring: SharedTensorRing | None,
+    ) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+        with contextlib.ExitStack() as borrowed:
+            placed = [_place(input_name, array, ring, borrowed) for input_name, array in inputs.items()]
+            try:
+                answer = self._predict(wire.predict_request(name, placed), timeout=seconds)
+            except grpc.RpcError as error:
+                raise from_rpc_error(error, rpc="Predict") from error
+        return dict(map(tensors.from_wire, wire.parse_predict_response(answer)))
 
     def capture_data(
         self,
@@ -254,6 +299,21 @@ class AgentClient:
             return method(request, timeout=self._timeout if timeout is None else timeout)
         except grpc.RpcError as error:
             raise from_rpc_error(error, rpc=rpc) from error
+
+
+def _place(
+    name: str, array: np.ndarray[Any, Any], ring: SharedTensorRing | None, borrowed: contextlib.ExitStack
+) -> wire.Tensor:
+    """Put a large tensor into shared memory for as long as ``borrowed`` lasts, a small one into the message."""
+    if ring is None or array.nbytes < THRESHOLD_BYTES:
+        return tensors.to_wire(name, array)
+    data_type = tensors.check_array(name, array)
+    segment = borrowed.enter_context(ring.borrow(array.nbytes))
+    if segment is None:
+        return tensors.to_wire(name, array)
+    np.copyto(segment.array(array.shape, tensors.DTYPES[data_type]), array)
+    place = segment.place(array.nbytes)
+    return wire.Tensor(name.encode(), data_type, array.shape, described=True, shared_memory=place)
 
 
 def _model(model: agent_pb2.Model) -> Model:

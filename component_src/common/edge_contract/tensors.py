@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_contract import agent_pb2
+from edge_contract import agent_pb2, wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 #: The contract's seven element types; the wire is little-endian whatever the machine is.
 DTYPES: Mapping[agent_pb2.DataType, np.dtype[Any]] = {
@@ -56,14 +56,14 @@ class TensorSpec:
         return describe(self.data_type, self.shape)
 
 
-def describe(data_type: agent_pb2.DataType, shape: Sequence[int]) -> str:
+def describe(data_type: int, shape: Sequence[int]) -> str:
     """Write a type and a shape the way captures and error messages do: ``Tensor[FLOAT32; 1, 64]``."""
     return f"Tensor[{type_name(data_type)}; {', '.join(map(str, shape))}]"
 
 
-def type_name(data_type: agent_pb2.DataType) -> str:
+def type_name(data_type: int) -> str:
     """Name an element type as the contract does; a number that the contract does not know stays a number."""
-    return agent_pb2.DataType.Name(data_type) if data_type in DTYPES else f"data type {int(data_type)}"
+    return agent_pb2.DataType.Name(data_type) if data_type in DTYPES else f"data type {data_type}"
 
 
 def data_type_of(dtype: np.dtype[Any], *, name: str) -> agent_pb2.DataType:
@@ -105,6 +105,18 @@ def decode_name(name: bytes) -> str:
     return name.decode(errors="replace")
 
 
+def check_array(name: str, array: np.ndarray[Any, Any]) -> agent_pb2.DataType:
+    """Find the element type for an array that the contract can carry.
+
+    Raises:
+        TensorError: The contract has no such element type, or a dimension exceeds 31 bits.
+    """
+    data_type = data_type_of(array.dtype, name=name)
+    if any(length > _LARGEST_DIMENSION for length in array.shape):
+        raise TensorError(f"tensor {name!r}: expected dimensions below 2**31, got {array.shape}")
+    return data_type
+
+
 def to_tensor(name: str, array: np.ndarray[Any, Any]) -> agent_pb2.Tensor:
     """Write an array for the wire.
 
@@ -113,11 +125,9 @@ def to_tensor(name: str, array: np.ndarray[Any, Any]) -> agent_pb2.Tensor:
         array: Any shape, strides and byte order; one of the contract's seven element types.
 
     Raises:
-        TensorError: The contract has no such element type, or a dimension exceeds 31 bits.
+        TensorError: The contract cannot carry it.
     """
-    data_type = data_type_of(array.dtype, name=name)
-    if any(length > _LARGEST_DIMENSION for length in array.shape):
-        raise TensorError(f"tensor {name!r}: expected dimensions below 2**31, got {array.shape}")
+    data_type = check_array(name, array)
     # tobytes() writes C order whatever the strides; astype only copies where the byte order differs.
     return agent_pb2.Tensor(
         tensor_metadata=agent_pb2.TensorMetadata(name=name.encode(), data_type=data_type, shape=array.shape),
@@ -125,10 +135,19 @@ def to_tensor(name: str, array: np.ndarray[Any, Any]) -> agent_pb2.Tensor:
     )
 
 
-def to_array(
-    data: bytes, *, name: str, data_type: agent_pb2.DataType, shape: Sequence[int]
-) -> np.ndarray[Any, np.dtype[Any]]:
-    """View the bytes of a tensor as an array.
+def to_wire(name: str, array: np.ndarray[Any, Any]) -> wire.Tensor:
+    """Write an array for the codec, which takes its bytes from where they are when they are as the wire has them.
+
+    Raises:
+        TensorError: The contract cannot carry it.
+    """
+    data_type = check_array(name, array)
+    flat = np.ascontiguousarray(array, dtype=DTYPES[data_type]).reshape(-1).view(np.uint8)
+    return wire.Tensor(name.encode(), data_type, array.shape, described=True, data=flat.data)
+
+
+def check(data: wire.Buffer, *, name: str, data_type: int, shape: Sequence[int]) -> None:
+    """Hold a tensor's parts against each other.
 
     Args:
         data: The elements in C order, little-endian.
@@ -136,15 +155,10 @@ def to_array(
         data_type: The element type.
         shape: The dimensions, none of them negative; () is a single element.
 
-    Returns:
-        A read-only view of ``data`` with the given shape, nothing copied.
-
     Raises:
         TensorError: The type is unknown, a dimension is negative, or the byte count does not fit.
     """
-    dtype = DTYPES.get(data_type)
-    if dtype is None:
-        raise TensorError(f"tensor {name!r}: expected a data type from 0 to 6, got {int(data_type)}")
+    dtype = _known(data_type, name)
     if any(length < 0 for length in shape):
         raise TensorError(f"tensor {name!r}: expected dimensions of 0 or more, got {list(shape)}")
     expected = math.prod(shape) * dtype.itemsize  # in Python integers: a crafted shape cannot overflow
@@ -152,34 +166,47 @@ def to_array(
         raise TensorError(
             f"tensor {name!r}: expected {expected} bytes for {describe(data_type, shape)}, got {len(data)}"
         )
-    return np.frombuffer(data, dtype=dtype).reshape(tuple(shape))
 
 
-def from_tensor(tensor: agent_pb2.Tensor) -> tuple[str, np.ndarray[Any, np.dtype[Any]]]:
+def to_array(data: wire.Buffer, *, name: str, data_type: int, shape: Sequence[int]) -> np.ndarray[Any, np.dtype[Any]]:
+    """View the bytes of a tensor as an array; the arguments are those of ``check``.
+
+    Returns:
+        A read-only view of ``data`` with the given shape, nothing copied.
+
+    Raises:
+        TensorError: As for ``check``.
+    """
+    check(data, name=name, data_type=data_type, shape=shape)
+    return np.frombuffer(data, dtype=_known(data_type, name)).reshape(tuple(shape))
+
+
+def _known(data_type: int, name: str) -> np.dtype[Any]:
+    try:
+        return DTYPES[data_type]  # type: ignore[index] # a number that is none of them is what this finds out
+    except KeyError:
+        raise TensorError(f"tensor {name!r}: expected a data type from 0 to 6, got {int(data_type)}") from None
+
+
+def from_wire(tensor: wire.Tensor) -> tuple[str, np.ndarray[Any, np.dtype[Any]]]:
     """Read a tensor that carries its metadata and its bytes, as the agent's answers do.
 
     Returns:
-        The name, and a read-only array.
+        The name, and a read-only view of the bytes.
 
     Raises:
         TensorError: Metadata or bytes are missing, or contradict each other.
     """
-    name = decode_name(tensor.tensor_metadata.name)
-    if not tensor.HasField("tensor_metadata") or tensor.WhichOneof("data") != "byte_data":
-        raise TensorError(f"tensor {name!r}: expected metadata and byte_data, got {_fields(tensor)}")
-    spec = from_metadata(tensor.tensor_metadata)
-    return name, to_array(tensor.byte_data, name=name, data_type=spec.data_type, shape=spec.shape)
-
-
-def _fields(tensor: agent_pb2.Tensor) -> str:
-    return ", ".join(field.name for field, _ in tensor.ListFields()) or "an empty tensor"
+    name = decode_name(tensor.name)
+    if not tensor.described or tensor.data is None:
+        raise TensorError(
+            f"tensor {name!r}: expected metadata and byte_data, got "
+            f"{'metadata' if tensor.described else 'no metadata'} and "
+            f"{'byte_data' if tensor.data is not None else 'no byte_data'}"
+        )
+    return name, to_array(tensor.data, name=name, data_type=tensor.data_type, shape=tensor.shape)
 
 
 def to_tensors(arrays: Mapping[str, np.ndarray[Any, Any]]) -> list[agent_pb2.Tensor]:
     """Write named arrays for the wire, in their order."""
     return [to_tensor(name, array) for name, array in arrays.items()]
-
-
-def from_tensors(tensors: Iterable[agent_pb2.Tensor]) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
-    """Read the tensors of an answer by name, in their order."""
-    return dict(from_tensor(tensor) for tensor in tensors)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from edge_contract import agent_pb2
 
-#: What holds a tensor's bytes; a NumPy array in C order does as well where bytes are written.
+#: What holds a tensor's bytes; a view is one of single bytes.
 Buffer = Union[bytes, memoryview]
 
 _VARINT, _FIXED64, _BYTES, _GROUP, _END_GROUP, _FIXED32 = range(6)
@@ -293,9 +293,8 @@ def _put_tensor(parts: list[Buffer], tag: bytes, tensor: Tensor) -> None:
             packed = b"".join(map(_varint, tensor.shape))
             metadata += b"\x1a" + _length(packed) + packed
         head = b"\x0a" + _length(metadata) + metadata
-    data: Buffer = b""
+    data = tensor.data or b""
     if tensor.data is not None:
-        data = memoryview(tensor.data).cast("B") if len(tensor.data) else b""
         head += b"\x22" + _length(data)
     elif tensor.shared_memory is not None:
         place = tensor.shared_memory

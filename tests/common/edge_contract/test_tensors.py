@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edge_contract import agent_pb2, tensors
+from edge_contract import agent_pb2, tensors, wire
 
 ELEMENTS = st.sampled_from(["u1", "i2", "i4", "i8", "f2", "f4", "f8"])
 ARRAYS = st.tuples(ELEMENTS, st.sampled_from(["<", ">"])).flatmap(
@@ -17,8 +17,8 @@ ARRAYS = st.tuples(ELEMENTS, st.sampled_from(["<", ">"])).flatmap(
 )
 
 
-def reread(tensor: agent_pb2.Tensor) -> agent_pb2.Tensor:
-    return agent_pb2.Tensor.FromString(tensor.SerializeToString())
+def reread(tensor: wire.Tensor) -> wire.Tensor:
+    return wire.parse_predict_response(wire.predict_response([tensor]))[0]
 
 
 @given(name=st.text(max_size=20), array=ARRAYS, transposed=st.booleans())
@@ -26,16 +26,25 @@ def test_an_array_survives_the_wire_whatever_its_strides_and_byte_order(
     name: str, array: np.ndarray[Any, Any], *, transposed: bool
 ) -> None:
     given_array = array.T if transposed else array
-    got_name, got = tensors.from_tensor(reread(tensors.to_tensor(name, given_array)))
-    assert got_name == name
-    assert got.shape == given_array.shape
-    assert got.dtype == given_array.dtype.newbyteorder("<")
-    np.testing.assert_array_equal(got, given_array)
+    for tensor in (tensors.to_wire(name, given_array), wire.from_message(tensors.to_tensor(name, given_array))):
+        got_name, got = tensors.from_wire(reread(tensor))
+        assert got_name == name
+        assert got.shape == given_array.shape
+        assert got.dtype == given_array.dtype.newbyteorder("<")
+        np.testing.assert_array_equal(got, given_array)
 
 
 def test_the_wire_is_little_endian_in_c_order() -> None:
     array = np.array([[1, 2], [3, 4]], ">i2").T
-    assert tensors.to_tensor("x", array).byte_data == bytes([1, 0, 3, 0, 2, 0, 4, 0])
+    expected = bytes([1, 0, 3, 0, 2, 0, 4, 0])
+    assert tensors.to_tensor("x", array).byte_data == expected
+    assert tensors.to_wire("x", array).data == expected
+
+
+def test_what_the_wire_can_carry_as_it_is_is_not_copied() -> None:
+    array = np.zeros((2, 3), np.float32)
+    data: Any = tensors.to_wire("x", array).data
+    assert np.shares_memory(np.frombuffer(data, np.uint8), array)
 
 
 @given(
@@ -45,7 +54,7 @@ def test_the_wire_is_little_endian_in_c_order() -> None:
 )
 def test_bytes_fit_or_are_refused(data: bytes, data_type: int, shape: list[int]) -> None:
     try:
-        array = tensors.to_array(data, name="x", data_type=data_type, shape=shape)  # type: ignore[arg-type] # any number
+        array = tensors.to_array(data, name="x", data_type=data_type, shape=shape)
     except tensors.TensorError as error:
         assert "'x'" in str(error)  # noqa: PT017 # either way is right
     else:
@@ -57,6 +66,8 @@ def test_bytes_fit_or_are_refused(data: bytes, data_type: int, shape: list[int])
 def test_types_that_the_contract_lacks_are_refused(dtype: str) -> None:
     with pytest.raises(tensors.TensorError, match=r"tensor 'x': expected one of the types uint8, .*got "):
         tensors.to_tensor("x", np.zeros(2, dtype))
+    with pytest.raises(tensors.TensorError, match="'x'"):
+        tensors.to_wire("x", np.zeros(2, dtype))
 
 
 def test_a_wrong_byte_count_is_told() -> None:
@@ -72,17 +83,15 @@ def test_a_shape_that_overflows_64_bits_is_refused() -> None:
 @pytest.mark.parametrize(
     "tensor",
     [
-        agent_pb2.Tensor(),
-        agent_pb2.Tensor(byte_data=b"1"),
-        agent_pb2.Tensor(tensor_metadata=agent_pb2.TensorMetadata(name=b"x")),
-        agent_pb2.Tensor(
-            tensor_metadata=agent_pb2.TensorMetadata(), shared_memory_handle=agent_pb2.SharedMemoryHandle()
-        ),
+        wire.Tensor(),
+        wire.Tensor(data=b"1"),
+        wire.Tensor(name=b"x", described=True),
+        wire.Tensor(described=True, shared_memory=wire.SharedMemory(segment_id=1)),
     ],
 )
-def test_an_answer_needs_metadata_and_bytes(tensor: agent_pb2.Tensor) -> None:
+def test_an_answer_needs_metadata_and_bytes(tensor: wire.Tensor) -> None:
     with pytest.raises(tensors.TensorError, match="expected metadata and byte_data"):
-        tensors.from_tensor(tensor)
+        tensors.from_wire(tensor)
 
 
 def test_names_that_are_no_utf8_are_read() -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 import json
 import logging
 
-import grpc
 import pytest
 
-from edge_agent import errors, server
+from edge_agent import errors, service
 from edge_agent.log import JsonFormatter
 
 
@@ -17,29 +16,28 @@ def subclasses(kind: type[Exception]) -> set[type[Exception]]:
 
 def test_every_refusal_has_a_status_of_its_own() -> None:
     refusals = subclasses(errors.RefusedError) - {errors.RefusedError}
-    codes = {server.status_of(kind("why"), rpc="Predict")[0] for kind in refusals}
+    codes = {service.refusal(kind("why"), rpc="Predict").code for kind in refusals}
     assert len(codes) == len(refusals)
-    assert not codes & {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+    assert not codes & {service.Code.INTERNAL, service.Code.OK}
 
 
 def test_a_defect_is_internal_and_told_by_an_id_that_the_log_explains(caplog: pytest.LogCaptureFixture) -> None:
     try:
         raise ZeroDivisionError("secret internals")  # noqa: TRY301 # the log takes the exception being handled
     except ZeroDivisionError as error:
-        code, details = server.status_of(error, rpc="Predict")
-    assert code is grpc.StatusCode.INTERNAL
-    assert "secret" not in details
+        answer = service.refusal(error, rpc="Predict")
+    assert answer.code is service.Code.INTERNAL
+    assert "secret" not in answer.details
     (record,) = caplog.records
     line = json.loads(JsonFormatter().format(record))
     assert list(line)[:3] == ["time", "level", "event"]
     assert line["event"] == "internal_error"
-    assert line["error_id"] in details
+    assert line["error_id"] in answer.details
     assert "secret internals" in line["traceback"]
 
 
 def test_a_message_fits_into_a_header() -> None:
-    _, details = server.status_of(errors.NotFoundError("x" * 100_000), rpc="Predict")
-    assert len(details) == 2000
+    assert len(service.refusal(errors.NotFoundError("x" * 100_000), rpc="Predict").details) == 2000
 
 
 def test_a_librarys_record_is_one_line_of_json_too() -> None:
