@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
-SOURCES := .:constructs:component_src/agent:component_src/image_classification:component_src/common
+SOURCES := .:constructs:component_src/agent:component_src/image_classification:component_src/object_detection:component_src/common
 ENV ?= dev
 VENV := .venv
 BIN := $(VENV)/bin
@@ -92,6 +92,10 @@ synth: $(VENV)/dev.stamp node_modules/cdk.stamp ## synthesise every environment 
 lint-recipes: $(VENV)/dev.stamp ## check recipes of your own: make lint-recipes FILES="a.json b.yaml"
 	@test -n "$(FILES)" || { echo 'name the recipes: make lint-recipes FILES="recipe.json other.yaml"' >&2; exit 2; }
 	@PYTHONPATH=$(SOURCES) $(PY) -m edge_recipe lint $(FILES)
+
+.PHONY: refusals
+refusals: $(VENV)/dev.stamp ## write docs/refusals.md from the tests that record what is refused
+	@$(PY) -m pytest -q -m refusal --write-refusals tests
 
 .PHONY: format
 format: $(VENV)/dev.stamp ## let ruff mend what it can

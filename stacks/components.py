@@ -15,7 +15,7 @@ _SOURCES = ROOT / "component_src"
 # Component folder -> the packages of component_src/common that go into its artifact.
 FOLDERS = {
     "agent": ("edge_contract", "edge_install", "edge_package"),
-    "image_classification": ("edge_contract", "edge_install"),
+    "image_classification": ("edge_contract", "edge_inference", "edge_install"),
 }
 
 

@@ -29,7 +29,8 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
-from edge_image_classification.preprocessing import Preprocessing, load_image, to_tensor
+from edge_image_classification.preprocessing import load_image
+from edge_inference.preprocessing import Preprocessing, to_tensor
 
 SEED = 0
 HELD_OUT = 360

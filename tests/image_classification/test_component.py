@@ -49,9 +49,9 @@ def test_a_pass_predicts_captures_and_publishes_each_image_and_a_stop_unloads(
     }
     skipped = {line["image"]: line["error"] for line in component.events("image_skipped")}
     assert skipped == {
-        "0000-empty.png": "the file is empty, expected a PNG or JPEG image",
-        "0001-text.jpg": "the content is not a PNG or JPEG image",
-        "0002-\udcff.png": "the file is empty, expected a PNG or JPEG image",
+        "0000-empty.png": "the file is empty, expected a PNG or JPEG image; copy it again",
+        "0001-text.jpg": "the content is not a PNG or JPEG image, as expected; convert it to one",
+        "0002-\udcff.png": "the file is empty, expected a PNG or JPEG image; copy it again",
     }
     assert [topic for topic, _ in device.published] == [TOPIC] * 40
     for (_, message), line in zip(device.published, predictions, strict=True):

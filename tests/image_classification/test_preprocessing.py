@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from edge_image_classification.errors import ConfigurationError, ImageError
-from edge_image_classification.preprocessing import Preprocessing, load_image, to_tensor
+from edge_image_classification.preprocessing import load_image
+from edge_inference.errors import ConfigurationError, ImageError
+from edge_inference.preprocessing import Preprocessing, to_tensor
 
 if TYPE_CHECKING:
     from pathlib import Path

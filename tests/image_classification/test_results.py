@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from edge_image_classification.errors import ResultError
-from edge_image_classification.messages import result_message
-from edge_image_classification.postprocessing import Classification, best, classify
+from edge_image_classification.postprocessing import classify
+from edge_image_classification.task import ImageClassification
+from edge_inference.errors import ResultError
+from edge_inference.messages import result_message
+from edge_inference.task import Result, best
 
 MOMENT = dt.datetime(2024, 4, 26, 14, 30, tzinfo=dt.timezone(dt.timedelta(hours=2)))
 
@@ -31,9 +33,9 @@ def test_results_are_sorted_and_published_from_a_score_of_0_3(scores: np.ndarray
 
 def test_the_first_output_counts_and_labels_may_be_left_out() -> None:
     outputs: dict[str, Any] = {"p": np.array([[0.1, 0.9]], np.float32), "other": np.zeros((3, 3))}
-    assert classify(outputs, ())[0] == Classification("1", 0.9)
+    assert classify(outputs, ())[0] == Result("1", 0.9)
     quantised = {"p": np.array([3, 250], np.uint8)}
-    assert classify(quantised, ("a", "b"))[0] == Classification("b", 250)
+    assert classify(quantised, ("a", "b"))[0] == Result("b", 250)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ def test_outputs_that_do_not_fit_are_refused(outputs: dict[str, Any], message: s
 
 
 def test_the_message_is_what_consumers_of_the_sample_component_parse() -> None:
-    message = result_message([Classification("7", 0.9987)], MOMENT)
+    message = result_message(ImageClassification.inference_type, [Result("7", 0.9987)], MOMENT)
     assert list(json.loads(message).items()) == [
         ("timestamp", "2024-04-26 12:30:00.000000+00:00"),
         ("inference-type", "image-classification"),
@@ -63,5 +65,5 @@ def test_the_message_is_what_consumers_of_the_sample_component_parse() -> None:
 
 
 def test_five_longest_labels_fit_into_the_smallest_message_of_a_nucleus() -> None:
-    results = [Classification("\N{SNOWMAN}" * 200, 0.333333333333)] * 5
-    assert len(result_message(results, MOMENT)) < 6500
+    results = [Result("\N{SNOWMAN}" * 200, 0.333333333333)] * 5
+    assert len(result_message(ImageClassification.inference_type, results, MOMENT)) < 6500

@@ -11,7 +11,8 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from edge_image_classification.preprocessing import Preprocessing, load_image
+from edge_image_classification.preprocessing import load_image
+from edge_inference.preprocessing import Preprocessing
 from models.digits import train
 
 DIRECTORY = Path(train.__file__).parent

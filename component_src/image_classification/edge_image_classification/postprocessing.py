@@ -4,27 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edge_image_classification.errors import ResultError
-
-TOP = 5
-LEAST_SCORE = 0.3
+from edge_inference.errors import ResultError
+from edge_inference.task import Result
 
 
-@dataclass(frozen=True)
-class Classification:
-    """One label with its score."""
-
-    label: str
-    score: float
-
-
-def classify(outputs: Mapping[str, npt.NDArray[Any]], labels: Sequence[str]) -> list[Classification]:
+def classify(outputs: Mapping[str, npt.NDArray[Any]], labels: Sequence[str]) -> list[Result]:
     """Read the scores of one image, the best first.
 
     Args:
@@ -52,9 +41,4 @@ def classify(outputs: Mapping[str, npt.NDArray[Any]], labels: Sequence[str]) -> 
     order = [int(index) for index in np.argsort(-scores, kind="stable") if not np.isnan(scores[index])]
     if not order:
         raise ResultError(f"output {name}: expected scores, got no number among {scores.size} values")
-    return [Classification(label=names[index], score=float(str(tensor.reshape(-1)[index]))) for index in order]
-
-
-def best(classifications: Sequence[Classification]) -> list[Classification]:
-    """What is published: at most `TOP` classes with a score of `LEAST_SCORE` or above."""
-    return [item for item in classifications[:TOP] if item.score >= LEAST_SCORE]
+    return [Result(label=names[index], score=float(str(tensor.reshape(-1)[index]))) for index in order]

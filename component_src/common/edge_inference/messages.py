@@ -7,23 +7,31 @@ import datetime as dt
 import json
 from collections.abc import Sequence
 
-from edge_image_classification.postprocessing import Classification
+from edge_inference.task import Result
 
 # The blank at the end is in every message that consumers have ever seen.
 _DESCRIPTION = "Top 5 predictions with score 0.3 or above "
 
 
-def result_message(results: Sequence[Classification], moment: dt.datetime) -> bytes:
+def result_message(inference_type: str, results: Sequence[Result], moment: dt.datetime) -> bytes:
     """Write the results of one image as JSON; scores are strings.
 
     Args:
-        results: what `postprocessing.best` left.
+        inference_type: the task's.
+        results: what `best` left; a result with boundaries has them in its entry.
         moment: of the inference, with a time zone.
     """
     message = {
         "timestamp": moment.astimezone(dt.timezone.utc).isoformat(sep=" ", timespec="microseconds"),
-        "inference-type": "image-classification",
+        "inference-type": inference_type,
         "inference-description": _DESCRIPTION,
-        "inference-results": [{"Label": result.label, "Score": str(result.score)} for result in results],
+        "inference-results": [_entry(result) for result in results],
     }
     return json.dumps(message).encode()
+
+
+def _entry(result: Result) -> dict[str, str]:
+    entry = {"Label": result.label, "Score": str(result.score)}
+    if result.boundaries is not None:
+        entry["Boundaries"] = result.boundaries
+    return entry

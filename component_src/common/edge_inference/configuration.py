@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_image_classification.errors import ConfigurationError
-from edge_image_classification.preprocessing import Preprocessing
-from edge_image_classification.values import boolean, from_json, number, shown, text
+from edge_inference.errors import ConfigurationError
+from edge_inference.preprocessing import Preprocessing
+from edge_inference.task import Task
+from edge_inference.values import boolean, from_json, number, shown, text
 
 AGENT_COMPONENT = "com.edgemanager.Agent"
-TOPIC = "gg/sageMakerEdgeManager/image-classification"
-MODEL_NAME = "digits"
 INTERVAL_SECONDS = 3600
 _LONGEST_INTERVAL = 30 * 24 * 3600
 _ALIAS = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
@@ -90,12 +89,13 @@ def unknown(own: Mapping[str, object]) -> list[str]:
     return sorted(set(own) - set(_PARAMETERS) - _NOT_PARAMETERS)
 
 
-def parse(own: Mapping[str, object], agent: Mapping[str, object], *, sample_images: Path) -> Settings:
+def parse(own: Mapping[str, object], agent: Mapping[str, object], *, task: Task, sample_images: Path) -> Settings:
     """Check and type the parameters.
 
     Args:
         own: the component's configuration.
         agent: the agent component's configuration; its UnixSocketName wins over one's own.
+        task: names the model and the topic that are meant when nothing is said.
         sample_images: the directory that a blank ImageDirectory means.
 
     Raises:
@@ -104,7 +104,7 @@ def parse(own: Mapping[str, object], agent: Mapping[str, object], *, sample_imag
     directory = text("ImageDirectory", own.get("ImageDirectory", ""))
     return Settings(
         agent_component=agent_component(own),
-        served=Served(socket=_socket(own, agent), model_name=_model_name(own), model_path=_model_path(own)),
+        served=Served(socket=_socket(own, agent), model_name=_model_name(own, task), model_path=_model_path(own)),
         looked=Looked(
             image_directory=Path(directory).absolute() if directory else sample_images,
             image_name=_image_name(own),
@@ -113,7 +113,7 @@ def parse(own: Mapping[str, object], agent: Mapping[str, object], *, sample_imag
         interval=number(
             "InferenceInterval", own.get("InferenceInterval", INTERVAL_SECONDS), low=0, high=_LONGEST_INTERVAL
         ),
-        topic=_topic(own),
+        topic=_topic(own, task),
         labels=_labels(from_json("Labels", own.get("Labels", ()))),
         capture=boolean("CaptureData", own.get("CaptureData", True)),
     )
@@ -129,8 +129,8 @@ def _socket(own: Mapping[str, object], agent: Mapping[str, object]) -> Path:
     return Path(name)
 
 
-def _model_name(own: Mapping[str, object]) -> str:
-    name = text("ModelName", own.get("ModelName", MODEL_NAME))
+def _model_name(own: Mapping[str, object], task: Task) -> str:
+    name = text("ModelName", own.get("ModelName", task.model_name))
     if not _ALIAS.fullmatch(name) or len(name) > _LONGEST_ALIAS:
         raise ConfigurationError(
             f"ModelName: expected 1 to {_LONGEST_ALIAS} letters and digits, hyphens between them, got {shown(name)}"
@@ -157,8 +157,8 @@ def _image_name(own: Mapping[str, object]) -> str:
     return name
 
 
-def _topic(own: Mapping[str, object]) -> str:
-    topic = text("PublishResultsOnTopic", own.get("PublishResultsOnTopic", TOPIC))
+def _topic(own: Mapping[str, object], task: Task) -> str:
+    topic = text("PublishResultsOnTopic", own.get("PublishResultsOnTopic", task.topic))
     if len(topic.encode()) > _LONGEST_TOPIC or set(topic) & set("+#"):
         raise ConfigurationError(
             f"PublishResultsOnTopic: expected a topic of at most {_LONGEST_TOPIC} bytes without + and #, "

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 from edge_contract.errors import AgentError
 from edge_contract.tensors import TensorError
-from edge_image_classification import configuration, log
-from edge_image_classification.control import Changed, Control, Stopping
-from edge_image_classification.errors import ConfigurationError, ImageError, ResultError
-from edge_image_classification.messages import result_message
-from edge_image_classification.nucleus import Nucleus, NucleusError
-from edge_image_classification.postprocessing import best, classify
-from edge_image_classification.preprocessing import load_image
-from edge_image_classification.session import Inference, ModelSession
+from edge_inference import configuration, log
+from edge_inference.control import Changed, Control, Stopping
+from edge_inference.errors import ConfigurationError, ImageError, ResultError
+from edge_inference.messages import result_message
+from edge_inference.nucleus import Nucleus, NucleusError
+from edge_inference.session import Inference, ModelSession
+from edge_inference.task import best
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from edge_image_classification.configuration import Looked, Settings
+    from edge_inference.configuration import Looked, Settings
+    from edge_inference.task import Subject, Task
 
 _SUFFIXES = {".png", ".jpg", ".jpeg"}
 _EMPTY_SECONDS = 30.0  # a directory without images may be a disk that is not mounted yet
@@ -42,6 +42,7 @@ class Component:
     """Predicts, captures and publishes until it is told to stop.
 
     Args:
+        task: how images are read, and what the model says of them.
         nucleus: gives the configuration and takes the results.
         control: stops the loop and tells it of changes.
         sample_images: what a blank ImageDirectory means.
@@ -51,7 +52,8 @@ class Component:
         NucleusError: the configuration cannot be read.
     """
 
-    def __init__(self, nucleus: Nucleus, control: Control, *, sample_images: Path) -> None:
+    def __init__(self, task: Task, nucleus: Nucleus, control: Control, *, sample_images: Path) -> None:
+        self._task = task
         self._nucleus = nucleus
         self._control = control
         self._sample_images = sample_images
@@ -79,7 +81,9 @@ class Component:
         own = self._nucleus.get_configuration(None)
         agent = configuration.agent_component(own)
         self._watch(agent)
-        settings = configuration.parse(own, self._nucleus.get_configuration(agent), sample_images=self._sample_images)
+        settings = configuration.parse(
+            own, self._nucleus.get_configuration(agent), task=self._task, sample_images=self._sample_images
+        )
         unknown = configuration.unknown(own)
         if unknown:
             log.warning("parameters_unknown", names=unknown)
@@ -163,11 +167,11 @@ class Component:
             False when what is looked at changed before it got there.
         """
         try:
-            tensor = load_image(path, looked.preprocessing)
+            subject = self._task.read(path, looked.preprocessing)
         except ImageError as error:
             self._skip(path, error)
             return True
-        inference = Inference(inputs={looked.preprocessing.input: tensor})
+        inference = Inference(inputs={looked.preprocessing.input: subject.tensor})
         while True:
             try:
                 self._infer(inference)
@@ -183,7 +187,7 @@ class Component:
                 self._skip(path, error)
                 return True
             else:
-                self._finish(path, inference)
+                self._finish(path, subject, inference)
                 return True
 
     def _infer(self, inference: Inference) -> None:
@@ -195,10 +199,10 @@ class Component:
         self._counts.skipped += 1
         log.error("image_skipped", image=path.name, error=str(error))
 
-    def _finish(self, path: Path, inference: Inference) -> None:
+    def _finish(self, path: Path, subject: Subject, inference: Inference) -> None:
         self._counts.captures_lost += inference.captured is False
         try:
-            results = classify(inference.outputs or {}, self._settings.labels)
+            results = subject.results(inference.outputs or {}, self._settings.labels)
         except ResultError as error:
             self._skip(path, error)
             return
@@ -206,14 +210,14 @@ class Component:
         log.info(
             "prediction",
             image=path.name,
-            label=results[0].label,
-            score=results[0].score,
+            **self._task.summary(results),
             predict_ms=inference.predict_ms,
             capture_id=inference.capture_id if inference.captured else None,
         )
         if self._settings.topic and inference.moment is not None:
+            message = result_message(self._task.inference_type, best(results), inference.moment)
             try:
-                self._nucleus.publish(self._settings.topic, result_message(best(results), inference.moment))
+                self._nucleus.publish(self._settings.topic, message)
             except NucleusError as error:
                 self._counts.publishes_failed += 1
                 log.error("publish_failed", image=path.name, topic=self._settings.topic, error=str(error))

@@ -10,18 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_image_classification import configuration
-from edge_image_classification.errors import ConfigurationError
+from edge_image_classification.task import ImageClassification
+from edge_inference import configuration
+from edge_inference.errors import ConfigurationError
 
 PREPROCESSING = {"input": "image", "layout": "NCHW", "width": 8, "height": 8, "channels": "L"}
 OWN: dict[str, Any] = {"ModelPath": "../model", "Preprocessing": PREPROCESSING}
 AGENT = {"UnixSocketName": "/run/agent.sock"}
 SAMPLES = Path("/samples")
-_RECIPE = Path(__file__).parents[2] / "component_src" / "image_classification" / "recipe.json"
+_RECIPE = Path(__file__).parents[3] / "component_src" / "image_classification" / "recipe.json"
 
 
 def parse(own: dict[str, Any], agent: dict[str, Any] | None = None) -> configuration.Settings:
-    return configuration.parse(own, AGENT if agent is None else agent, sample_images=SAMPLES)
+    return configuration.parse(
+        own, AGENT if agent is None else agent, task=ImageClassification(), sample_images=SAMPLES
+    )
 
 
 def test_defaults_are_those_of_the_recipe() -> None:

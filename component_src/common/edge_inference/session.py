@@ -19,15 +19,15 @@ from edge_contract.errors import (
     AgentTimeoutError,
     AgentUnavailableError,
 )
-from edge_image_classification import log
+from edge_inference import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
 
-    from edge_image_classification.configuration import Served
-    from edge_image_classification.control import Control
+    from edge_inference.configuration import Served
+    from edge_inference.control import Control
 
 _ABSENCE_REPORT_SECONDS = 30.0
 _LONGEST_ABSENCE_WAIT_SECONDS = 1.0  # no longer than the channel's own reconnect takes: agents restart in a second

@@ -14,7 +14,7 @@ from awsiot.eventstreamrpc import LifecycleHandler
 from awsiot.greengrasscoreipc.clientv2 import GreengrassCoreIPCClientV2
 from awsiot.greengrasscoreipc.model import QOS, ResourceNotFoundError
 
-from edge_image_classification import log
+from edge_inference import log
 
 _TIMEOUT_SECONDS = 10.0
 _SOCKET_VARIABLE = "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT"

@@ -12,14 +12,15 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
-from edge_image_classification import log
-from edge_image_classification.component import Component
-from edge_image_classification.control import Control
-from edge_image_classification.errors import ConfigurationError
-from edge_image_classification.nucleus import GreengrassNucleus, NucleusError
+from edge_inference import log
+from edge_inference.component import Component
+from edge_inference.control import Control
+from edge_inference.errors import ConfigurationError
+from edge_inference.nucleus import GreengrassNucleus, NucleusError
 
 if TYPE_CHECKING:
-    from edge_image_classification.nucleus import Nucleus
+    from edge_inference.nucleus import Nucleus
+    from edge_inference.task import Task
 
 # Nuclei kill 15 s after SIGTERM. Until then an image that hangs at the agent may end.
 _STOP_SECONDS = 12.0
@@ -46,10 +47,11 @@ def _stop_when_told(control: Control, told: int) -> None:
     os._exit(0)  # the agent forgets nothing that it acknowledged
 
 
-def run(nucleus_factory: Callable[[], Nucleus], *, sample_images: Path) -> int:
+def run(task: Task, nucleus_factory: Callable[[], Nucleus], *, sample_images: Path) -> int:
     """Run the component until SIGTERM or SIGINT.
 
     Args:
+        task: what the component is for.
         nucleus_factory: connects to the nucleus.
         sample_images: what a blank ImageDirectory means.
 
@@ -60,7 +62,7 @@ def run(nucleus_factory: Callable[[], Nucleus], *, sample_images: Path) -> int:
     _watch_signals(control)
     try:
         nucleus = nucleus_factory()
-        component = Component(nucleus, control, sample_images=sample_images)
+        component = Component(task, nucleus, control, sample_images=sample_images)
     except (ConfigurationError, NucleusError) as error:
         log.error("component_refused", error=str(error))
         return 1
@@ -71,15 +73,16 @@ def run(nucleus_factory: Callable[[], Nucleus], *, sample_images: Path) -> int:
     return 0
 
 
-def entry(artifact: Path) -> None:
+def entry(task: Task, *, artifact: Path) -> None:
     """Run as the process that it is: what is left of threads does not keep it alive.
 
     Args:
-        artifact: the directory of the unpacked artifact.
+        task: what the component is for.
+        artifact: the directory of the unpacked artifact, with its `sample_images`.
     """
     code = 1
     try:
-        code = run(GreengrassNucleus, sample_images=artifact / "sample_images")
+        code = run(task, GreengrassNucleus, sample_images=artifact / "sample_images")
     except Exception as error:  # noqa: BLE001 # the last stop: it is logged as a line like any other
         log.error("internal_error", error=repr(error), traceback=traceback.format_exc())
     finally:

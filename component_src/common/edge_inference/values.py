@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from edge_image_classification.errors import ConfigurationError
+from edge_inference.errors import ConfigurationError
 
 _SHOWN = 80
 

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from edge_contract import agent_pb2, agent_pb2_grpc, tensors
 from edge_contract.errors import AgentError
-from edge_image_classification import session as session_module
-from edge_image_classification.configuration import Served
-from edge_image_classification.control import Changed, Control, Stopping
-from edge_image_classification.session import Inference, ModelSession
+from edge_inference import session as session_module
+from edge_inference.configuration import Served
+from edge_inference.control import Changed, Control, Stopping
+from edge_inference.session import Inference, ModelSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
