@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edge_agent.engines import NATIVE_NEVER, EngineOptions
+from edge_agent.loader import Loader, LoaderOptions
 from edge_contract.client import AgentClient
 from edge_package import write_directory
 
@@ -76,6 +78,25 @@ def make_package(tmp_path: Path) -> Callable[..., Path]:
 def package(make_package: Callable[..., Path], model_bytes: dict[str, bytes]) -> Path:
     """The directory of a package whose model multiplies x of [n, 4] with a matrix."""
     return make_package({"model.onnx": model_bytes["matmul"], "labels.txt": b"a\nb\nc\n"})
+
+
+@pytest.fixture
+def engine_options(tmp_path: Path) -> EngineOptions:
+    """ONNX Runtime on the CPU; no native runtimes."""
+    return EngineOptions(
+        threads=1,
+        execution_providers=("CPUExecutionProvider",),
+        native_runtimes=NATIVE_NEVER,
+        native_root=tmp_path / "native",
+    )
+
+
+@pytest.fixture
+def loader(engine_options: EngineOptions) -> Loader:
+    """Opens unsigned packages."""
+    return Loader(
+        LoaderOptions(engine=engine_options, root_certs=None, require_signature=False, package_max_bytes=1 << 20)
+    )
 
 
 @dataclasses.dataclass

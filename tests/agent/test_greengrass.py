@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -30,25 +31,43 @@ SOURCE = Path(__file__).parents[2] / "component_src"
 
 
 class Nucleus:
-    """Answers GetConfiguration as the nucleus does, and refuses everything else."""
+    """Answers the operations that the agent uses as the nucleus does, and refuses everything else."""
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.configuration: dict[str, Any] = {}
+        self.published: list[tuple[str, dict[str, Any]]] = []
+        self.refuses_publish = False
+        self._loop = loop
+        self._watchers: list[Stream] = []
 
     def component_of(self, token: str) -> str | None:
         return "agent" if token == "secret" else None  # noqa: S105 # of this test
 
-    async def call(self, operation: str, request: Mapping[str, Any], _stream: Stream) -> tuple[Mapping[str, Any], bool]:
-        if operation != "GetConfiguration" or request.get("keyPath"):
-            raise IpcError("UnauthorizedError", operation)
-        return {"componentName": "agent", "value": self.configuration}, False
+    async def call(self, operation: str, request: Mapping[str, Any], stream: Stream) -> tuple[Mapping[str, Any], bool]:
+        if operation == "GetConfiguration" and not request.get("keyPath"):
+            return {"componentName": "agent", "value": self.configuration}, False
+        if operation == "SubscribeToConfigurationUpdate":
+            self._watchers.append(stream)
+            return {}, True
+        if operation == "PublishToIoTCore" and not self.refuses_publish:
+            self.published.append((request["topicName"], json.loads(base64.b64decode(request["payload"]))))
+            return {}, False
+        raise IpcError("UnauthorizedError", operation)
+
+    def merge(self, **parameters: str) -> None:
+        """Change the configuration as a deployment does, key by key."""
+        for name, value in parameters.items():
+            self.configuration[name] = value
+            event = {"configurationUpdateEvent": {"componentName": "agent", "keyPath": [name]}}
+            for stream in self._watchers:
+                self._loop.call_soon_threadsafe(stream.send, "ConfigurationUpdateEvents", event)
 
 
 @pytest.fixture
 def nucleus(tmp_path: Path) -> Iterator[tuple[Nucleus, Path]]:
     """A nucleus and its IPC socket."""
-    service = Nucleus()
     loop = asyncio.new_event_loop()
+    service = Nucleus(loop)
     server = IpcServer(tmp_path, service)
     loop.run_until_complete(server.open())
     thread = threading.Thread(target=loop.run_forever)

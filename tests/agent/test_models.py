@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edge_agent import errors, models
-from edge_agent.engine import Session
+from edge_agent.engines import EngineOptions, open_engine
+from edge_agent.loader import Loader
 from edge_package import MANIFEST_NAME, read_package
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> models.ModelRegistry:
-    return models.ModelRegistry(work=tmp_path, max_models=3, threads=1)
+def registry(tmp_path: Path, loader: Loader) -> models.ModelRegistry:
+    return models.ModelRegistry(work=tmp_path, max_models=3, max_bytes=1 << 20, loader=loader)
 
 
 def test_a_model_knows_its_package(registry: models.ModelRegistry, package: Path) -> None:
@@ -115,7 +116,9 @@ def test_of_many_loads_at_once_one_wins(registry: models.ModelRegistry, package:
     assert sorted(outcomes) == ["loaded"] + ["refused"] * 7
 
 
-def test_inputs_that_only_the_model_can_judge_are_refused(model_bytes: dict[str, bytes]) -> None:
-    session = Session({"m.onnx": model_bytes["difference"]}, threads=1)
+def test_inputs_that_only_the_model_can_judge_are_refused(
+    model_bytes: dict[str, bytes], engine_options: EngineOptions
+) -> None:
+    session = open_engine({"m.onnx": model_bytes["difference"]}, engine_options, signed=False)
     with pytest.raises(errors.InvalidArgumentError, match="left"):
         session.run({"left": np.zeros(3, np.float32), "right": np.zeros(2, np.float32)})

@@ -8,7 +8,7 @@ import json
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from edge_agent import settings
 from edge_agent.captures import capture
-from edge_agent.captures.destinations import DeliveryError, Disk
+from edge_agent.captures.destinations import DeliveryError, Disk, File
+from edge_agent.captures.history import Status
 from edge_agent.captures.pipeline import Pipeline
-from edge_agent.captures.spool import Spool, Status
+from edge_agent.captures.spool import Spool
 from edge_agent.captures.upload import DiskUploader
 from edge_agent.captures.worker import backoff
 from edge_agent.errors import AlreadyExistsError, NotFoundError, ResourceExhaustedError
@@ -45,12 +46,12 @@ class Store:
     def reference(self, key: str) -> str:
         return f"s3://bucket/{key}"
 
-    def put(self, key: str, data: bytes, *, content_type: str) -> None:
-        assert content_type
-        self._step()
-        assert self.objects.get(key, data) == data, "the same key came with other bytes"
-        self.objects[key] = data
-        self._step()
+    def put(self, files: Iterable[File]) -> None:
+        for file in files:
+            self._step()
+            assert self.objects.get(file.key, file.data) == file.data, "the same key came with other bytes"
+            self.objects[file.key] = file.data
+            self._step()
 
     def _step(self) -> None:
         self.steps += 1
@@ -122,7 +123,7 @@ def test_cut_off_between_the_arrival_and_the_removal(tmp_path: Path, monkeypatch
 
     spool, store = make_spool(tmp_path / "spool"), Store()
     spool.add(make_capture("a"))
-    monkeypatch.setattr(Spool, "_remove_members", cut)
+    monkeypatch.setattr(Spool, "_remove", cut)
     with pytest.raises(CutError):
         drain(spool, tmp_path, store)
     monkeypatch.undo()
@@ -205,10 +206,11 @@ def test_a_damaged_capture_fails_and_the_others_arrive(tmp_path: Path) -> None:
 
 def test_a_batch_that_cannot_be_delivered_does_not_hold_up_the_others(tmp_path: Path) -> None:
     class Picky(Store):
-        def put(self, key: str, data: bytes, *, content_type: str) -> None:
-            if "/poison/" in key:
-                raise DeliveryError(key)
-            super().put(key, data, content_type=content_type)
+        def put(self, files: Iterable[File]) -> None:
+            for file in files:
+                if "/poison/" in file.key:
+                    raise DeliveryError(file.key)
+                super().put([file])
 
     spool, store = make_spool(tmp_path / "spool"), Picky()
     spool.add(make_capture("a", model="poison"))
@@ -227,10 +229,10 @@ def test_the_threads_deliver_when_the_network_comes_back(tmp_path: Path, eventua
     online = threading.Event()
 
     class Flaky(Store):
-        def put(self, key: str, data: bytes, *, content_type: str) -> None:
+        def put(self, files: Iterable[File]) -> None:
             if not online.is_set():
                 raise DeliveryError("offline")
-            super().put(key, data, content_type=content_type)
+            super().put(files)
 
     spool, store = make_spool(tmp_path / "spool"), Flaky()
     pipeline = Pipeline(spool, make_settings(tmp_path, CaptureDataPushPeriodSeconds="0.01"), destination=store)
@@ -259,7 +261,7 @@ def test_a_full_disk_refuses_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     spool = make_spool(tmp_path / "spool")
-    monkeypatch.setattr("os.fsync", full)
+    monkeypatch.setattr("edge_agent.captures.spool.write_whole", full)
     with pytest.raises(ResourceExhaustedError, match="disk"):
         spool.add(make_capture("a"))
     monkeypatch.undo()

@@ -115,9 +115,9 @@ class TestStart:
         assert "UnixSocketName" in helped.stdout
 
     def test_unknown_parameters_are_pointed_out(self, agent: AgentProcess) -> None:
-        agent.start(CaptureDataBatchsize="3", DbEnable="true")
+        agent.start(CaptureDataBatchsize="3", DeploymentPollInterval="60")
         assert agent.events("parameters_unknown")[0]["names"] == ["CaptureDataBatchsize"]
-        assert agent.events("parameters_without_effect")[0]["names"] == ["DbEnable"]
+        assert agent.events("parameters_without_effect")[0]["names"] == ["DeploymentPollInterval"]
 
 
 class TestEnd:

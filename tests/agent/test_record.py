@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.captures import capture, record
+from edge_agent.captures.destinations import File
 from edge_agent.captures.plan import Member, Plan
 
 UUID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
@@ -40,7 +41,7 @@ def test_a_record_has_exactly_these_bytes() -> None:
         capture.Capture(HEADER, [SMALL, LARGE]), PLAN, position=0, reference="s3://bucket/{}".format
     )
     key = f"{PLAN.folder}/raw-data/output-tensors/{UUID}-0-y_0"
-    assert side_files == [record.SideFile(key, b"12345")]
+    assert side_files == [File(key, b"12345")]
     assert line.decode() == (
         '{"deviceFleetAuxiliaryInputs":[],"deviceFleetAuxiliaryOutputs":[],'
         '"deviceFleetInputs":[{"data":"AACAPw==","encoding":"BASE64","mode":"Input","name":"x",'

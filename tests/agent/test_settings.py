@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent import settings
-from edge_agent.settings import SettingsError, parse
+from edge_agent.parameter_reader import SettingsError
+from edge_agent.settings import parse
 
 WORK = Path("/greengrass/v2/work/com.edgemanager.Agent")
 REQUIRED = {"DeviceFleetName": "fleet", "BucketName": "captures-sagemaker"}
@@ -31,7 +32,11 @@ def test_the_defaults_are_edge_managers() -> None:
 
 def test_the_recipe_lists_every_parameter_with_its_default() -> None:
     recipe = json.loads((Path(__file__).parents[2] / "component_src/agent/recipe.json").read_text())
-    assert recipe["ComponentConfiguration"]["DefaultConfiguration"] == settings.DEFAULTS
+    defaults = recipe["ComponentConfiguration"]["DefaultConfiguration"]
+    access = defaults.pop("accessControl")
+    assert defaults == settings.DEFAULTS
+    (policy,) = access["aws.greengrass.ipc.mqttproxy"].values()
+    assert policy["resources"] == [settings.DEFAULTS["HeartbeatTopic"]]
 
 
 @pytest.mark.parametrize(
@@ -57,6 +62,14 @@ def test_the_recipe_lists_every_parameter_with_its_default() -> None:
         ("InferenceThreads", "0", "from 1 to"),
         ("MaxMessageBytes", "1024", "from 4194304"),
         ("CaptureDataBufferSize", ["30"], "a string"),
+        ("ExecutionProviders", "CUDA Execution", "names of execution providers"),
+        ("ExecutionProviders", "CPUExecutionProvider,CPUExecutionProvider", "names of execution providers"),
+        ("NativeRuntimes", "signed", "Signed or Always or Never"),
+        ("DLRBackendOptions", "TVM_TENSORRT_CACHE_DIR", "NAME=value pairs"),
+        ("DLRBackendOptions", "path=/evil", "NAME=value pairs"),
+        ("HeartbeatTopic", "a/#", "without wildcards"),
+        ("HeartbeatPeriodSeconds", "0.5", "seconds from 1.0"),
+        ("PackageMaxBytes", "12", "from 1024"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_was_expected(name: str, value: object, words: str) -> None:
@@ -84,6 +97,22 @@ def test_periodic_upload_means_nothing_with_cloud() -> None:
     assert not parsed.capture_data_periodic_upload
 
 
+def test_a_required_signature_needs_keys() -> None:
+    with pytest.raises(SettingsError, match="RootCertsPath"):
+        parse({**REQUIRED, "RequireSignature": "true"}, device_name="thing", work=WORK)
+    parsed = parse({**REQUIRED, "RequireSignature": "true", "RootCertsPath": "keys"}, device_name="thing", work=WORK)
+    assert parsed.root_certs_path == WORK / "keys"
+
+
+def test_options_of_libraries_are_pairs() -> None:
+    text = "TVM_TENSORRT_CACHE_DIR=/var/cache; TVM_TENSORRT_CACHE_DISK_SIZE_MB=512;"
+    parsed = parse({**REQUIRED, "DLRBackendOptions": text}, device_name="thing", work=WORK)
+    assert parsed.dlr_backend_options == (
+        ("TVM_TENSORRT_CACHE_DIR", "/var/cache"),
+        ("TVM_TENSORRT_CACHE_DISK_SIZE_MB", "512"),
+    )
+
+
 def test_relative_paths_are_below_the_working_directory() -> None:
     parsed = parse({**REQUIRED, "UnixSocketName": "a.sock", "LocalDataRootPath": "/data"}, device_name="t", work=WORK)
     assert parsed.unix_socket_name == WORK / "a.sock"
@@ -93,13 +122,6 @@ def test_relative_paths_are_below_the_working_directory() -> None:
 def test_the_device_needs_a_name() -> None:
     with pytest.raises(SettingsError, match="AWS_IOT_THING_NAME"):
         parse(REQUIRED, device_name="", work=WORK)
-
-
-def test_a_file_that_is_no_json_object_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("[1]")
-    for name in ("a.json", "absent.json"):
-        with pytest.raises(SettingsError, match=name):
-            settings.load_file(tmp_path / name)
 
 
 VALUES = st.one_of(st.text(max_size=12), st.integers(), st.floats(), st.booleans(), st.none(), st.just({}))

@@ -6,12 +6,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edge_agent import inputs, requests
-from edge_agent.captures.spool import Status
+from edge_agent.captures.history import Status
 from edge_contract import agent_pb2, tensors, wire
 
 if TYPE_CHECKING:
     from edge_agent.admission import Admission
-    from edge_agent.captures.spool import Spool
+    from edge_agent.captures.intake import Captures
+    from edge_agent.metrics import Metrics
     from edge_agent.models import LoadedModel, ModelRegistry
     from edge_agent.service import Call
     from edge_agent.shared_memory import Segments
@@ -28,22 +29,29 @@ class Agent:
 
     Args:
         models: The loaded models.
-        spool: Where captures are kept.
+        captures: Where captures go.
         admission: Which predictions may run now.
         segments: Where shared memory is attached.
+        metrics: What is counted.
     """
 
-    def __init__(self, *, models: ModelRegistry, spool: Spool, admission: Admission, segments: Segments) -> None:
+    def __init__(
+        self, *, models: ModelRegistry, captures: Captures, admission: Admission, segments: Segments, metrics: Metrics
+    ) -> None:
         self._models = models
-        self._spool = spool
+        self._captures = captures
+        self._metrics = metrics
         self._admission = admission
         self._segments = segments
 
     def predict(self, request: wire.PredictRequest, call: Call) -> bytes:
         """Run one inference; the answer is a serialised PredictResponse."""
-        session = self._models.get(request.handle or request.name).session
+        model = self._models.get(request.handle or request.name)
+        session = model.session
         with self._admission.admitted(call), self._segments.reading() as memory:
-            outputs = session.run(inputs.feeds(request.tensors, session.inputs, memory=memory))
+            feeds = inputs.feeds(request.tensors, session.inputs, memory=memory)
+            with self._metrics.prediction(model.handle):
+                outputs = session.run(feeds)
             named = zip(session.outputs, outputs)
             return wire.predict_response([tensors.to_wire(spec.name, array) for spec, array in named])
 
@@ -71,14 +79,14 @@ class Agent:
         model = self._models.get(request.model_handle or request.model_name)
         with self._segments.reading() as memory:
             capture = requests.to_capture(request, model, memory=memory)
-        self._spool.add(capture)
+        self._captures.add(capture, handle=model.handle)
         return agent_pb2.CaptureDataResponse()
 
     def get_capture_data_status(
         self, request: agent_pb2.GetCaptureDataStatusRequest
     ) -> agent_pb2.GetCaptureDataStatusResponse:
         """Tell how far a capture has come."""
-        return agent_pb2.GetCaptureDataStatusResponse(status=_STATUSES[self._spool.status(request.capture_id)])
+        return agent_pb2.GetCaptureDataStatusResponse(status=_STATUSES[self._captures.status(request.capture_id)])
 
 
 def _description(model: LoadedModel) -> agent_pb2.Model:

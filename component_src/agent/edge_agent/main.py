@@ -3,143 +3,105 @@
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import logging
 import os
+import queue
 import signal
 import sys
-import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent import log, server, settings, unix_socket
-from edge_agent.admission import Admission
-from edge_agent.agent import Agent
-from edge_agent.captures.pipeline import Pipeline
-from edge_agent.captures.spool import Spool
-from edge_agent.files import make_directory
-from edge_agent.models import ModelRegistry
-from edge_agent.service import Service
-from edge_agent.shared_memory import Segments
+from edge_agent import log, settings, unix_socket
+from edge_agent.application import Application
+from edge_agent.command_line import parse_arguments, read_settings
+from edge_agent.parameter_reader import SettingsError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
-    from edge_agent.settings import Settings
+    from edge_agent.nucleus import Nucleus
 
 _LOG = logging.getLogger(__name__)
-# Together below the ten seconds that a nucleus or a supervisor may be counting.
-_CALLS_SECONDS = 3.0
-_FLUSH_SECONDS = 5.0
-_LEAST_HISTORY = 1000
-_HISTORY_PER_BUFFER = 10
-
-
-def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="edge-agent",
-        description="Loads models, predicts and captures for the processes of this device, over gRPC on a unix socket.",
-        epilog="Without --config, the component's configuration is asked from the Greengrass nucleus over IPC.",
-    )
-    parser.add_argument(
-        "-c", "--config", type=Path, metavar="FILE.json", help="parameters, as in the component's recipe"
-    )
-    parser.add_argument("-a", "--socket", metavar="PATH", help="the socket; wins over the parameter UnixSocketName")
-    return parser.parse_args(arguments)
-
-
-def read_settings(arguments: argparse.Namespace) -> Settings:
-    """Find and check the parameters.
-
-    Raises:
-        SettingsError: They cannot be read, or one is not what it must be.
-    """
-    if arguments.config is not None:
-        values = settings.load_file(arguments.config)
-    elif settings.on_greengrass(os.environ):
-        from edge_agent import nucleus  # noqa: PLC0415 # off a nucleus its native libraries need not load
-
-        values = nucleus.get_configuration()
-    else:
-        raise settings.SettingsError(
-            "configuration: expected a Greengrass nucleus around this process, or --config FILE"
-        )
-    if arguments.socket is not None:
-        values["UnixSocketName"] = arguments.socket
-    parsed = settings.parse(values, device_name=settings.device_name_from(os.environ), work=Path.cwd())
-    for event, names in (
-        ("parameters_unknown", settings.unknown(values)),
-        ("parameters_without_effect", settings.without_effect(values)),
-    ):
-        if names:
-            _LOG.warning(event, extra={"fields": {"names": names}})
-    return parsed
-
-
-def run(parameters: Settings, *, stop: threading.Event) -> None:
-    """Serve until ``stop`` is set, then finish what runs and flush, within bounds.
-
-    Raises:
-        OccupiedError: The socket or the spool is held by another process.
-    """
-    path = parameters.unix_socket_name
-    unix_socket.check_length(path)
-    spool_root = parameters.local_data_root_path / "spool"
-    make_directory(spool_root)
-    with contextlib.ExitStack() as held:
-        lock = path.with_name(path.name + ".lock")
-        held.enter_context(unix_socket.exclusive(lock, what=f"UnixSocketName: {path}"))
-        held.enter_context(unix_socket.exclusive(spool_root / "lock", what=f"LocalDataRootPath: {spool_root}"))
-        unix_socket.claim(path)
-        spool = Spool(
-            spool_root,
-            max_pending=parameters.capture_data_buffer_size,
-            max_bytes=parameters.capture_spool_max_bytes,
-            max_history=max(_LEAST_HISTORY, _HISTORY_PER_BUFFER * parameters.capture_data_buffer_size),
-        )
-        pipeline = Pipeline(spool, parameters)
-        models = ModelRegistry(work=Path.cwd(), max_models=parameters.max_models, threads=parameters.inference_threads)
-        running, waiting = parameters.max_concurrent_predictions, parameters.max_queued_predictions
-        agent = Agent(
-            models=models, spool=spool, admission=Admission(running=running, waiting=waiting), segments=Segments()
-        )
-        grpc_server = server.make_server(
-            Service(agent), max_message_bytes=parameters.max_message_bytes, max_predictions=running + waiting
-        )
-        unix_socket.bind(grpc_server, path, mode=parameters.unix_socket_mode, group=parameters.unix_socket_group)
-        pipeline.start()
-        grpc_server.start()
-        _LOG.info(
-            "agent_ready",
-            extra={"fields": {"socket": str(path), "device": parameters.device_name, "spool": str(spool_root)}},
-        )
-        stop.wait()
-        started = time.monotonic()
-        _LOG.info("agent_stopping")
-        grpc_server.stop(grace=_CALLS_SECONDS).wait()
-        pipeline.stop(_FLUSH_SECONDS)
-        path.unlink(missing_ok=True)
-        _LOG.info("agent_stopped", extra={"fields": {"seconds": round(time.monotonic() - started, 3)}})
+_STOP, _CONFIGURATION = "stop", "configuration"
+#: Ends the process so that whoever started it starts it again, with the configuration of then.
+EXIT_RESTART = 75
+_SETTLE_SECONDS = 0.3  # a nucleus tells of a deployment key by key
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the agent until a signal ends it; 0 after SIGTERM, 1 when it could not start."""
+    """Run the agent until a signal ends it.
+
+    Returns:
+        0 after SIGTERM, SIGINT or SIGHUP; 1 when it could not start; ``EXIT_RESTART`` when a changed parameter needs a
+        new process.
+    """
     parsed = parse_arguments(arguments)
     log.configure(verbose=False)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+    if parsed.command == "doctor":
+        from edge_agent import doctor  # noqa: PLC0415 # a run has no use for it
+
+        return doctor.main(parsed)
+    words: queue.SimpleQueue[str] = queue.SimpleQueue()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # AWS's systemd unit sends the last
+        signal.signal(number, lambda *_: words.put(_STOP))
+    signal.signal(signal.SIGUSR1, lambda *_: words.put(_CONFIGURATION))
+    nucleus = _nucleus(words)
     try:
-        parameters = read_settings(parsed)
-        log.configure(verbose=parameters.verbose)
-        run(parameters, stop=stop)
-    except (settings.SettingsError, unix_socket.OccupiedError, OSError) as error:
+        return _run(parsed, words, nucleus)
+    except (SettingsError, unix_socket.OccupiedError, OSError) as error:
         _LOG.error("agent_refused", extra={"fields": {"error": str(error)}})  # no defect: no traceback
         return 1
-    return 0
+    finally:
+        if nucleus is not None:
+            nucleus.close()
+
+
+def _nucleus(words: queue.SimpleQueue[str]) -> Nucleus | None:
+    if not settings.on_greengrass(os.environ):
+        return None
+    from edge_agent.nucleus import Nucleus  # noqa: PLC0415 # off a nucleus its native libraries need not load
+
+    return Nucleus(on_change=lambda: words.put(_CONFIGURATION))
+
+
+def _run(arguments: argparse.Namespace, words: queue.SimpleQueue[str], nucleus: Nucleus | None) -> int:
+    def read() -> settings.Settings:
+        return read_settings(
+            arguments, ask_nucleus=nucleus.get_configuration if nucleus else dict, environment=os.environ
+        )
+
+    parameters = read()
+    log.configure(verbose=parameters.verbose)
+    application = Application(parameters, publish=nucleus.publish if nucleus else None)
+    application.start()
+    try:
+        if nucleus is not None and arguments.config is None:
+            nucleus.watch()
+        while words.get() != _STOP:
+            if _settled(words):
+                break
+            try:
+                needs_restart = application.apply(read())
+            except SettingsError as error:
+                # What ran so far goes on: a mistake in a deployment must not take inference down.
+                _LOG.error("configuration_refused", extra={"fields": {"error": str(error)}})
+                continue
+            if needs_restart:
+                _LOG.warning("restart_needed", extra={"fields": {"parameters": needs_restart}})
+                return EXIT_RESTART
+        return 0
+    finally:
+        application.stop()
+
+
+def _settled(words: queue.SimpleQueue[str]) -> bool:
+    """Wait until the configuration has not been changed for a moment; true when the agent shall stop instead."""
+    time.sleep(_SETTLE_SECONDS)
+    while not words.empty():
+        if words.get() == _STOP:
+            return True
+    return False
 
 
 def entry() -> None:

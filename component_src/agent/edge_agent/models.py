@@ -13,7 +13,6 @@ import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.engine import Session
 from edge_agent.errors import (
     AlreadyExistsError,
     FailedPreconditionError,
@@ -21,10 +20,13 @@ from edge_agent.errors import (
     NotFoundError,
     ResourceExhaustedError,
 )
-from edge_package import PackageError, read_package
+from edge_package import PackageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from edge_agent.engines import Engine
+    from edge_agent.loader import Loader
 
 _LOG = logging.getLogger(__name__)
 _HANDLE = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
@@ -37,10 +39,12 @@ class LoadedModel:
 
     Attributes:
         handle: What the client calls it.
-        url: The directory as the client gave it.
+        url: The package as the client gave it.
         name: The packaged model's name.
         version: The packaged model's version.
         digest: SHA-256 of the package's canonical manifest.
+        size: Bytes of the package's files: what it counts for in the bound of memory.
+        signed_by: The file of the public key that verified its signature; empty when none did.
         session: What runs it.
     """
 
@@ -49,7 +53,9 @@ class LoadedModel:
     name: str
     version: str
     digest: str
-    session: Session
+    size: int
+    signed_by: str
+    session: Engine
 
 
 class ModelRegistry:
@@ -58,36 +64,38 @@ class ModelRegistry:
     Args:
         work: The directory that relative urls are relative to.
         max_models: How many models may be loaded at the same time.
-        threads: How many threads one prediction may use.
+        max_bytes: How many bytes the packages of all loaded models may have together.
+        loader: What opens packages.
     """
 
-    def __init__(self, *, work: Path, max_models: int, threads: int) -> None:
+    def __init__(self, *, work: Path, max_models: int, max_bytes: int, loader: Loader) -> None:
         self._work = work
-        self._max_models = max_models
-        self._threads = threads
+        self.max_models = max_models
+        self.max_bytes = max_bytes
+        self._loader = loader
         self._lock = threading.Lock()
         self._models: dict[str, LoadedModel] = {}
-        self._loading: set[str] = set()
+        self._loading: dict[str, int] = {}  # handle: bytes
 
     def load(self, *, handle: str, url: str) -> LoadedModel:
         """Verify the package at ``url`` and load its model.
 
         Raises:
             InvalidArgumentError: The handle or the url is not well formed.
-            NotFoundError: There is no such directory.
+            NotFoundError: There is no such package.
             AlreadyExistsError: The handle is taken.
-            ResourceExhaustedError: As many models are loaded as may be, or memory is short.
-            FailedPreconditionError: The package was altered or cannot run here.
+            ResourceExhaustedError: As many models are loaded as may be, or they leave too little memory for this one.
+            FailedPreconditionError: The package was altered, is not trusted, or cannot run here.
         """
         if len(handle) > _LONGEST_HANDLE or not _HANDLE.fullmatch(handle):
             raise InvalidArgumentError(
                 f"model handle {handle!r:.300}: expected at most {_LONGEST_HANDLE} letters and digits "
                 "with hyphens only between them"
             )
-        directory = self._directory(url)
-        with self._reserved(handle):
+        path = self._path(url)
+        with self._reserved(handle, _size(path)):
             started = time.monotonic()
-            model = self._read(handle, url, directory)
+            model = self._read(handle, url, path)
             with self._lock:
                 self._models[handle] = model
         _LOG.info(
@@ -99,6 +107,8 @@ class ModelRegistry:
                     "model_version": model.version,
                     "digest": model.digest,
                     "url": url,
+                    "engine": model.session.name,
+                    "signed_by": model.signed_by,
                     "seconds": round(time.monotonic() - started, 3),
                 }
             },
@@ -108,8 +118,10 @@ class ModelRegistry:
     def unload(self, handle: str) -> None:
         """Forget a model; predictions that run keep it until they end."""
         with self._lock:
-            if self._models.pop(handle, None) is None:
-                raise self._missing(handle)
+            model = self._models.pop(handle, None)
+        if model is None:
+            raise self._missing(handle)
+        model.session.close()
         _LOG.info("model_unloaded", extra={"fields": {"model": handle}})
 
     def get(self, handle: str) -> LoadedModel:
@@ -126,27 +138,32 @@ class ModelRegistry:
             return [self._models[handle] for handle in sorted(self._models)]
 
     @contextlib.contextmanager
-    def _reserved(self, handle: str) -> Iterator[None]:
-        # Loading takes long and happens outside of the lock; the handle is taken meanwhile.
+    def _reserved(self, handle: str, size: int) -> Iterator[None]:
+        # Loading takes long and happens outside of the lock; handle and memory are taken meanwhile.
         with self._lock:
             if handle in self._models or handle in self._loading:
                 raise AlreadyExistsError(f"model {handle!r}: it is loaded already; unload it first to load it anew")
-            if len(self._models) + len(self._loading) >= self._max_models:
+            if len(self._models) + len(self._loading) >= self.max_models:
                 raise ResourceExhaustedError(
-                    f"model {handle!r}: expected at most {self._max_models} models (MaxModels), all are loaded; "
+                    f"model {handle!r}: expected at most {self.max_models} models (MaxModels), all are loaded; "
                     "unload one first"
                 )
-            self._loading.add(handle)
+            used = sum(model.size for model in self._models.values()) + sum(self._loading.values())
+            if used + size > self.max_bytes:
+                raise ResourceExhaustedError(
+                    f"model {handle!r}: it needs {size} bytes, expected at most {max(self.max_bytes - used, 0)}: "
+                    f"{used} of {self.max_bytes} (ModelMemoryMaxBytes) are in use; unload a model first"
+                )
+            self._loading[handle] = size
         try:
             yield
         finally:
             with self._lock:
-                self._loading.discard(handle)
+                del self._loading[handle]
 
-    def _read(self, handle: str, url: str, directory: Path) -> LoadedModel:
+    def _read(self, handle: str, url: str, path: Path) -> LoadedModel:
         try:
-            package = read_package(directory)
-            session = Session(package.contents, threads=self._threads)
+            opened = self._loader.open(path)
         except FileNotFoundError as error:
             raise NotFoundError(f"model {handle!r}: {error}") from None
         except (PackageError, FailedPreconditionError) as error:
@@ -158,21 +175,31 @@ class ModelRegistry:
         return LoadedModel(
             handle=handle,
             url=url,
-            name=package.manifest.model_name,
-            version=package.manifest.model_version,
-            digest=package.manifest.digest,
-            session=session,
+            name=opened.manifest.model_name,
+            version=opened.manifest.model_version,
+            digest=opened.manifest.digest,
+            size=sum(entry.size for entry in opened.manifest.files),
+            signed_by=opened.signed_by,
+            session=opened.engine,
         )
 
-    def _directory(self, url: str) -> Path:
+    def _path(self, url: str) -> Path:
         parts = urllib.parse.urlsplit(url)
         path = urllib.parse.unquote(parts.path) if parts.scheme == "file" else url
         if not path or "\0" in path or (parts.scheme == "file" and parts.netloc) or "://" in path:
             raise InvalidArgumentError(
-                f"url {url!r:.300}: expected a local directory: a path, absolute or relative to {self._work}, or file:///..."
+                f"url {url!r:.300}: expected a local directory or package file: a path, absolute or relative to "
+                f"{self._work}, or file:///..."
             )
         return self._work / path
 
     @staticmethod
     def _missing(handle: str) -> NotFoundError:
         return NotFoundError(f"model {handle!r:.300}: no model is loaded under this handle; call LoadModel first")
+
+
+def _size(path: Path) -> int:
+    """Bytes that would be read; what cannot be looked at is left to the reading, which says why."""
+    with contextlib.suppress(OSError):
+        return sum(one.stat().st_size for one in ([path] if path.is_file() else path.rglob("*")) if one.is_file())
+    return 0

@@ -4,27 +4,24 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, TypeVar
+from typing import TYPE_CHECKING
 
+from edge_agent.agent_file import IotCredentials
+from edge_agent.engines import NATIVE_ALWAYS, NATIVE_NEVER, NATIVE_SIGNED
+from edge_agent.parameter_reader import ParameterReader, SettingsError
 from edge_contract.client import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_T = TypeVar("_T")
-
 EMBED_LIMIT_BYTES = 3072
 _FLEET = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_FOLDER = re.compile(r"[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
-
-
-class SettingsError(ValueError):
-    """A parameter is missing or not what it must be; the message names it, the expectation and the finding."""
+_PROVIDER = re.compile(r"[A-Za-z0-9]{1,100}")
+_TOPIC = re.compile(r"[^#+$\x00-\x1f]{1,256}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +53,19 @@ class Settings:
         max_queued_predictions: Predictions that may wait for one of those; more are refused.
         model_memory_max_bytes: Bound of all loaded models together, counted as the bytes of their packages.
         max_models: Models that may be loaded at the same time.
+        db_enable: Whether counters survive a restart. Statuses of captures always do.
+        dlr_backend_options: Environment variables for DLR libraries.
+        capture_data_strict_offline: Whether a capture for the cloud is refused while the bucket cannot be reached.
+        capture_data_drop_oldest: Whether a full spool gives up its oldest captures instead of refusing the newest.
+        execution_providers: ONNX Runtime's, in order of preference.
+        native_runtimes: Which packages may bring a runtime of their own: ``Signed``, ``Always`` or ``Never``.
+        root_certs_path: Directory of public keys for signatures; None when there is none.
+        require_signature: Whether a package without a verified signature is refused.
+        package_max_bytes: Bytes that a package file may unpack to.
+        heartbeat_topic: IoT Core topic; empty for no heartbeat.
+        heartbeat_period_seconds: How often.
+        metrics_socket_name: Unix socket that gives metrics as Prometheus text; None for none.
+        iot_credentials: Where AWS credentials come from; None when the environment has them.
     """
 
     device_fleet_name: str
@@ -82,8 +92,33 @@ class Settings:
     max_queued_predictions: int
     model_memory_max_bytes: int
     max_models: int
+    db_enable: bool
+    dlr_backend_options: tuple[tuple[str, str], ...]
+    capture_data_strict_offline: bool
+    capture_data_drop_oldest: bool
+    execution_providers: tuple[str, ...]
+    native_runtimes: str
+    root_certs_path: Path | None
+    require_signature: bool
+    package_max_bytes: int
+    heartbeat_topic: str
+    heartbeat_period_seconds: float
+    metrics_socket_name: Path | None
+    iot_credentials: IotCredentials | None
 
 
+#: What is decided once for a process; a change of any of these needs a new one.
+NEEDS_RESTART = (
+    "unix_socket_name",
+    "unix_socket_mode",
+    "unix_socket_group",
+    "max_message_bytes",
+    "max_concurrent_predictions",
+    "max_queued_predictions",
+    "local_data_root_path",
+    "metrics_socket_name",
+    "db_enable",
+)
 #: Every parameter with its default, as the recipe lists them; a blank path stands for the working directory.
 DEFAULTS: Mapping[str, str] = {
     "DeviceFleetName": "",
@@ -114,13 +149,25 @@ DEFAULTS: Mapping[str, str] = {
     "MaxQueuedPredictions": "16",
     "ModelMemoryMaxBytes": str(2 * 1024 * 1024 * 1024),
     "MaxModels": "16",
+    "CaptureDataStrictOffline": "false",
+    "CaptureDataDropOldest": "false",
+    "ExecutionProviders": "CPUExecutionProvider",
+    "NativeRuntimes": NATIVE_SIGNED,
+    "RootCertsPath": "",
+    "RequireSignature": "false",
+    "PackageMaxBytes": str(1024 * 1024 * 1024),
+    "HeartbeatTopic": "gg/sageMakerEdgeManager/heartbeat",
+    "HeartbeatPeriodSeconds": "60",
+    "MetricsSocketName": "",
 }
 #: Accepted for the sake of existing deployments; they steer what this agent does differently or not at all.
-WITHOUT_EFFECT = ("DbEnable", "DeploymentPollInterval", "DLRBackendOptions")
-_MAY_BE_BLANK = ("FolderPrefix",)  # blank means no prefix, not the default
+WITHOUT_EFFECT = ("DeploymentPollInterval",)
+_MAY_BE_BLANK = ("FolderPrefix", "HeartbeatTopic")  # blank means none, not the default
 
 
-def parse(values: Mapping[str, object], *, device_name: str, work: Path) -> Settings:
+def parse(
+    values: Mapping[str, object], *, device_name: str, work: Path, iot_credentials: IotCredentials | None = None
+) -> Settings:
     """Check the parameters.
 
     Args:
@@ -128,13 +175,17 @@ def parse(values: Mapping[str, object], *, device_name: str, work: Path) -> Sett
             to ``unknown``.
         device_name: The IoT thing's name.
         work: The component's working directory, absolute: what relative and blank paths stand for.
+        iot_credentials: Where AWS credentials come from; None when the environment has them.
 
     Raises:
         SettingsError: The first parameter that is missing or not what it must be.
     """
-    read = _Reader(values)
+    read = _reader(values)
     if not device_name:
-        raise SettingsError("AWS_IOT_THING_NAME: expected the thing's name in the environment, got nothing")
+        raise SettingsError(
+            "AWS_IOT_THING_NAME: expected the thing's name in the environment (or sagemaker_edge_core_device_name in "
+            "the configuration file), got nothing"
+        )
     if read.flag("DeploymentEnable"):
         raise SettingsError(
             "DeploymentEnable: expected false, got true: the service behind it ended on 26 April 2024; "
@@ -148,6 +199,12 @@ def parse(values: Mapping[str, object], *, device_name: str, work: Path) -> Sett
         raise SettingsError(
             f"CaptureDataBatchSize: expected less than CaptureDataBufferSize ({buffer}), got {batch}; half is good"
         )
+    roots = work / path if (path := read.text("RootCertsPath")) else None
+    require_signature = read.flag("RequireSignature")
+    if require_signature and roots is None:
+        raise SettingsError(
+            "RootCertsPath: expected a directory with public keys, as RequireSignature is true; got nothing"
+        )
     return Settings(
         device_fleet_name=read.matching("DeviceFleetName", _FLEET, "1 to 63 letters, digits and inner hyphens"),
         device_name=device_name,
@@ -159,12 +216,12 @@ def parse(values: Mapping[str, object], *, device_name: str, work: Path) -> Sett
         capture_data_periodic_upload_period_seconds=read.seconds("CaptureDataPeriodicUploadPeriodSeconds"),
         capture_data_push_period_seconds=read.seconds("CaptureDataPushPeriodSeconds"),
         capture_data_base64_embed_limit=read.whole("CaptureDataBase64EmbedLimit", 0, EMBED_LIMIT_BYTES),
-        folder_prefix=_folder(read.text("FolderPrefix")),
+        folder_prefix=read.folder("FolderPrefix"),
         capture_data_disk_path=work / (read.text("CaptureDataDiskPath") or "capture"),
         local_data_root_path=work / read.text("LocalDataRootPath"),
         verbose=read.flag("SagemakerEdgeLogVerbose"),
         unix_socket_name=work / read.text("UnixSocketName"),
-        unix_socket_mode=_mode(read.text("UnixSocketMode")),
+        unix_socket_mode=read.mode("UnixSocketMode"),
         unix_socket_group=read.text("UnixSocketGroup"),
         max_message_bytes=read.whole("MaxMessageBytes", 4 * 1024 * 1024, 2**31 - 1),
         capture_spool_max_bytes=read.whole("CaptureSpoolMaxBytes", 1024 * 1024, 2**50),
@@ -173,7 +230,26 @@ def parse(values: Mapping[str, object], *, device_name: str, work: Path) -> Sett
         max_queued_predictions=read.whole("MaxQueuedPredictions", 0, 1024),
         model_memory_max_bytes=read.whole("ModelMemoryMaxBytes", 1024 * 1024, 2**50),
         max_models=read.whole("MaxModels", 1, 1000),
+        db_enable=read.flag("DbEnable"),
+        dlr_backend_options=read.options("DLRBackendOptions"),
+        capture_data_strict_offline=read.flag("CaptureDataStrictOffline"),
+        capture_data_drop_oldest=read.flag("CaptureDataDropOldest"),
+        execution_providers=read.names("ExecutionProviders", _PROVIDER, "names of execution providers, with commas"),
+        native_runtimes=read.choice("NativeRuntimes", (NATIVE_SIGNED, NATIVE_ALWAYS, NATIVE_NEVER)),
+        root_certs_path=roots,
+        require_signature=require_signature,
+        package_max_bytes=read.whole("PackageMaxBytes", 1024, 2**50),
+        heartbeat_topic=read.matching("HeartbeatTopic", _TOPIC, "an IoT Core topic without wildcards", required=False),
+        heartbeat_period_seconds=read.seconds("HeartbeatPeriodSeconds", lowest=1.0),
+        metrics_socket_name=work / metrics if (metrics := read.text("MetricsSocketName")) else None,
+        iot_credentials=iot_credentials,
     )
+
+
+def changed(before: Settings, after: Settings) -> list[str]:
+    """The attributes that differ."""
+    names = (field.name for field in dataclasses.fields(Settings))
+    return [name for name in names if getattr(before, name) != getattr(after, name)]
 
 
 def unknown(values: Mapping[str, object]) -> list[str]:
@@ -183,92 +259,12 @@ def unknown(values: Mapping[str, object]) -> list[str]:
 
 def without_effect(values: Mapping[str, object]) -> list[str]:
     """Parameters that were set to something else than their default, but steer nothing here."""
-    read = _Reader(values)
+    read = _reader(values)
     return [name for name in WITHOUT_EFFECT if read.text(name).lower() != DEFAULTS[name]]
 
 
-def load_file(path: Path) -> dict[str, object]:
-    """Read parameters from a JSON file.
-
-    Raises:
-        SettingsError: The file cannot be read or is no JSON object.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"{path}: expected a readable JSON file with the agent's parameters: {error}") from None
-    if not isinstance(values, dict):
-        raise SettingsError(f"{path}: expected a JSON object with the agent's parameters, got {values!r:.100}")
-    return values
-
-
-class _Reader:
-    """Reads parameters by name and type."""
-
-    def __init__(self, values: Mapping[str, object]) -> None:
-        self._values = values
-
-    def text(self, name: str) -> str:
-        value = self._values.get(name, DEFAULTS[name])
-        if isinstance(value, bool):
-            return str(value).lower()
-        if not isinstance(value, (str, int, float)):
-            raise _wrong(name, "a string", value)
-        text = str(value).strip()
-        if "\0" in text:
-            raise _wrong(name, "text without a zero byte", value)
-        return text if text or name in _MAY_BE_BLANK else DEFAULTS[name]
-
-    def choice(self, name: str, choices: tuple[str, ...]) -> str:
-        text = self.text(name)
-        if text not in choices:
-            raise _wrong(name, " or ".join(choices), text)
-        return text
-
-    def flag(self, name: str) -> bool:
-        text = self.text(name).lower()
-        if text not in {"true", "false"}:
-            raise _wrong(name, "true or false", text)
-        return text == "true"
-
-    def matching(self, name: str, pattern: re.Pattern[str], expected: str, *, required: bool = True) -> str:
-        text = self.text(name)
-        if not pattern.fullmatch(text) and (text or required):
-            raise _wrong(name, expected, text)
-        return text
-
-    def whole(self, name: str, lowest: int, highest: int) -> int:
-        return self._number(name, int, lowest, highest, "a whole number")
-
-    def seconds(self, name: str) -> float:
-        return self._number(name, float, 0.01, 366 * 86400.0, "seconds")
-
-    def _number(self, name: str, kind: Callable[[str], _T], lowest: _T, highest: _T, what: str) -> _T:
-        text = self.text(name)
-        try:
-            number = kind(text)
-        except ValueError:
-            raise _wrong(name, what, text) from None
-        if not lowest <= number <= highest:  # type: ignore[operator] # int and float; a NaN is refused too
-            raise _wrong(name, f"{what} from {lowest} to {highest}", text)
-        return number
-
-
-def _wrong(name: str, expected: str, found: object) -> SettingsError:
-    return SettingsError(f"{name}: expected {expected}, got {found!r:.200}")
-
-
-def _folder(text: str) -> str:
-    folder = text.strip("/")
-    if folder and (not _FOLDER.fullmatch(folder) or {".", ".."} & set(folder.split("/"))):
-        raise _wrong("FolderPrefix", "folder names of A-Z a-z 0-9 ! _ . * ' ( ) - with slashes between them", text)
-    return folder
-
-
-def _mode(text: str) -> int:
-    if not re.fullmatch(r"0?[0-7]{3}", text) or not int(text, 8) & 0o200:
-        raise _wrong("UnixSocketMode", "three octal digits that let the owner write, such as 0660", text)
-    return int(text, 8)
+def _reader(values: Mapping[str, object]) -> ParameterReader:
+    return ParameterReader(values, defaults=DEFAULTS, may_be_blank=_MAY_BE_BLANK)
 
 
 def device_name_from(environment: Mapping[str, str]) -> str:

@@ -13,6 +13,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.files import make_directory
 from edge_contract.client import MAX_SOCKET_PATH_BYTES
 
 if TYPE_CHECKING:
@@ -55,7 +56,26 @@ def exclusive(path: Path, *, what: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def check_length(path: Path) -> None:
+def make_own_directory(path: Path, *, what: str) -> None:
+    """Make a directory that the agent writes to.
+
+    Args:
+        path: The directory.
+        what: The parameter that it comes from, for the message.
+
+    Raises:
+        OccupiedError: It cannot be made.
+    """
+    try:
+        make_directory(path)
+    except OSError as error:
+        raise OccupiedError(
+            f"{what}: expected a place where this process may write, got {error.strerror} at {error.filename}; "
+            "give its user the right, or name another place"
+        ) from error
+
+
+def check_length(path: Path, *, name: str = "UnixSocketName") -> None:
     """Refuse a path that the kernel would refuse.
 
     Raises:
@@ -63,12 +83,10 @@ def check_length(path: Path) -> None:
     """
     length = len(os.fsencode(path))
     if length > MAX_SOCKET_PATH_BYTES:
-        raise OccupiedError(
-            f"UnixSocketName: expected at most {MAX_SOCKET_PATH_BYTES} bytes, got {length}; shorten {path}"
-        )
+        raise OccupiedError(f"{name}: expected at most {MAX_SOCKET_PATH_BYTES} bytes, got {length}; shorten {path}")
 
 
-def claim(path: Path) -> None:
+def claim(path: Path, *, name: str = "UnixSocketName") -> None:
     """Make the path free for the server, which would take a socket from a living owner without a word.
 
     Raises:
@@ -79,17 +97,17 @@ def claim(path: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise OccupiedError(f"UnixSocketName: expected {path} to be free or an old socket, got another kind of file")
+        raise OccupiedError(f"{name}: expected {path} to be free or an old socket, got another kind of file")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         code = probe.connect_ex(str(path))
     if code == 0:
-        raise OccupiedError(f"UnixSocketName: expected {path} to be free, but a process listens there; stop it first")
+        raise OccupiedError(f"{name}: expected {path} to be free, but a process listens there; stop it first")
     try:
         if code != errno.ECONNREFUSED:
             raise OSError(code, os.strerror(code))  # noqa: TRY301 # the same message for both
         path.unlink()
     except OSError as error:
-        raise OccupiedError(f"UnixSocketName: the old socket {path} cannot be replaced: {error.strerror}") from error
+        raise OccupiedError(f"{name}: the old socket {path} cannot be replaced: {error.strerror}") from error
 
 
 def bind(server: grpc.Server, path: Path, *, mode: int, group: str) -> None:

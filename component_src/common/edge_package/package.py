@@ -17,6 +17,7 @@ from typing import IO, Callable, Union
 from edge_package.atomic import written_whole
 from edge_package.errors import PackageError
 from edge_package.manifest import MANIFEST_NAME, FileEntry, Manifest, check_path
+from edge_package.signature import SIGNATURE_NAME
 
 Source = Union[bytes, Callable[[], IO[bytes]]]
 """A file's content: bytes, or a function that opens it anew (it is read twice: for the digest and for the archive)."""
@@ -98,27 +99,42 @@ def read_package(directory: Path) -> Package:
             f"{directory}: no {MANIFEST_NAME} among {sorted(found)[:8]}: this is not an unpacked model package; "
             "package the model with an edge packaging job"
         )
-    found.discard(MANIFEST_NAME)
-    manifest = Manifest.parse(_read(directory / MANIFEST_NAME))
-    listed = {entry.path for entry in manifest.files}
+    found -= {MANIFEST_NAME, SIGNATURE_NAME}
+    manifest = _read(directory / MANIFEST_NAME)
+    return verified(str(directory), manifest, found, lambda path: _read(directory / path))
+
+
+def verified(where: str, manifest: bytes, found: set[str], read: Callable[[str], bytes]) -> Package:
+    """Hold what was found against a manifest.
+
+    Args:
+        where: the package, for messages.
+        manifest: the manifest file's content.
+        found: the paths of all other files.
+        read: gives the content of one; called once for each file that the manifest lists.
+
+    Raises:
+        PackageError: a file is missing, extra, or has other bytes; it is named.
+    """
+    parsed = Manifest.parse(manifest)
+    listed = {entry.path for entry in parsed.files}
     if missing := sorted(listed - found):
         raise PackageError(
-            f"{directory}: {', '.join(missing)}: listed in the manifest but missing; deploy the package again"
+            f"{where}: {', '.join(missing)}: listed in the manifest but missing; deploy the package again"
         )
     if extra := sorted(found - listed):
         raise PackageError(
-            f"{directory}: {', '.join(extra)}: not listed in the manifest; remove what is not of the package"
+            f"{where}: {', '.join(extra)}: not listed in the manifest; remove what is not of the package"
         )
-    contents = {entry.path: _read_checked(directory, entry) for entry in manifest.files}
-    return Package(manifest=manifest, contents=contents)
+    return Package(manifest=parsed, contents={entry.path: _checked(where, entry, read) for entry in parsed.files})
 
 
-def _read_checked(directory: Path, entry: FileEntry) -> bytes:
-    content = _read(directory / entry.path)
+def _checked(where: str, entry: FileEntry, read: Callable[[str], bytes]) -> bytes:
+    content = read(entry.path)
     digest = hashlib.sha256(content).hexdigest()
     if (len(content), digest) != (entry.size, entry.sha256):
         raise PackageError(
-            f"{directory / entry.path}: expected {entry.size} bytes with SHA-256 {entry.sha256}, found {len(content)} "
+            f"{where}/{entry.path}: expected {entry.size} bytes with SHA-256 {entry.sha256}, found {len(content)} "
             f"bytes with {digest}: the file was changed or cut; deploy the package again"
         )
     return content

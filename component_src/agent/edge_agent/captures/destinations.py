@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 from typing import TYPE_CHECKING, Any, Callable, Protocol
@@ -11,10 +12,13 @@ import boto3
 import botocore.config
 import botocore.exceptions
 
-from edge_agent.files import make_directory, write_durably
+from edge_agent.files import Group, make_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from edge_agent.settings import Settings
 
 MANIFEST_TYPE = "application/x-jsonlines"
 SIDE_FILE_TYPE = "application/octet-stream"
@@ -24,22 +28,31 @@ class DeliveryError(Exception):
     """A file did not arrive; trying again may help."""
 
 
+@dataclasses.dataclass(frozen=True)
+class File:
+    """What is delivered; ``key`` is relative to the bucket or disk path."""
+
+    key: str
+    data: bytes
+    content_type: str = SIDE_FILE_TYPE
+
+
 class Destination(Protocol):
     """Takes files; the same key may be given again, with the same bytes."""
 
     def reference(self, key: str) -> str:
         """The address under which consumers find a file."""
 
-    def put(self, key: str, data: bytes, *, content_type: str) -> None:
-        """Store a file.
+    def put(self, files: Iterable[File]) -> None:
+        """Store files; when this returns, all of them are there to stay.
 
         Raises:
-            DeliveryError: It did not arrive.
+            DeliveryError: They did not all arrive.
         """
 
 
 class Disk:
-    """A directory of the device.
+    """A directory of the device. The files of one call are synced together.
 
     Args:
         root: The directory; made when it is missing.
@@ -52,21 +65,34 @@ class Disk:
         """A ``file://`` address."""
         return f"file://{self._root / key}"
 
-    def put(self, key: str, data: bytes, *, content_type: str) -> None:  # noqa: ARG002 # files have no type
-        """Write a file, whole and durable."""
-        path = self._root / key
+    def put(self, files: Iterable[File]) -> None:
+        """Write files, each whole, all durable at the end."""
         try:
-            make_directory(path.parent)
-            write_durably(path, data)
+            with Group() as group:
+                for file in files:
+                    path = self._root / file.key
+                    make_directory(path.parent)
+                    group.write(path, file.data)
         except OSError as error:
-            raise DeliveryError(f"{path}: {error}") from error
+            raise DeliveryError(f"{self._root}: {error}") from error
 
 
-def _s3_client() -> Any:
+def make_session(settings: Settings) -> Any:
+    """Make a boto3 session with the credentials that the settings or the environment name."""
+    session = None
+    if settings.iot_credentials is not None:
+        from edge_agent import iot_credentials  # noqa: PLC0415 # on few devices
+
+        session = iot_credentials.make_session(settings.iot_credentials, settings.device_name)
+    # The nucleus sets both of AWS_REGION and AWS_DEFAULT_REGION; boto3 itself reads the second only.
+    return boto3.session.Session(botocore_session=session, region_name=os.environ.get("AWS_REGION"))
+
+
+def make_s3_client(settings: Settings) -> Any:
+    """Make an S3 client."""
     # The pipeline repeats what fails, for as long as it takes; what hangs must fail soon.
     config = botocore.config.Config(connect_timeout=5, read_timeout=30, retries={"total_max_attempts": 1})
-    # The nucleus sets both of AWS_REGION and AWS_DEFAULT_REGION; boto3 itself reads the second only.
-    return boto3.session.Session(region_name=os.environ.get("AWS_REGION")).client("s3", config=config)
+    return make_session(settings).client("s3", config=config)
 
 
 class Bucket:
@@ -77,7 +103,7 @@ class Bucket:
         make_client: Makes the S3 client at the first need: on a device that starts offline there are no credentials.
     """
 
-    def __init__(self, name: str, *, make_client: Callable[[], Any] = _s3_client) -> None:
+    def __init__(self, name: str, *, make_client: Callable[[], Any]) -> None:
         self._name = name
         self._make_client = make_client
         self._client: Any = None
@@ -87,11 +113,15 @@ class Bucket:
         """An ``s3://`` address."""
         return f"s3://{self._name}/{key}"
 
-    def put(self, key: str, data: bytes, *, content_type: str) -> None:
-        """Upload a file."""
+    def put(self, files: Iterable[File]) -> None:
+        """Upload files, one after the other."""
+        for file in files:
+            self._put(file)
+
+    def _put(self, file: File) -> None:
         try:
             with self._lock:
                 self._client = self._client or self._make_client()
-            self._client.put_object(Bucket=self._name, Key=key, Body=data, ContentType=content_type)
+            self._client.put_object(Bucket=self._name, Key=file.key, Body=file.data, ContentType=file.content_type)
         except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError) as error:
-            raise DeliveryError(f"{self.reference(key)}: {error}") from error
+            raise DeliveryError(f"{self.reference(file.key)}: {error}") from error

@@ -6,11 +6,19 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 from edge_agent.captures import record
 from edge_agent.captures.capture import UnreadableCaptureError
-from edge_agent.captures.destinations import MANIFEST_TYPE, SIDE_FILE_TYPE, Bucket, Destination, Disk
+from edge_agent.captures.destinations import (
+    MANIFEST_TYPE,
+    Bucket,
+    DeliveryError,
+    Destination,
+    Disk,
+    File,
+    make_s3_client,
+)
 from edge_agent.captures.plan import Member, Plan
 from edge_agent.captures.upload import DiskUploader
 from edge_agent.captures.worker import Worker
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _IDLE_SECONDS = 1.0
+_UPLOADER_SECONDS = 5.0
 
 
 class Pipeline:
@@ -30,39 +39,66 @@ class Pipeline:
 
     Args:
         spool: Where captures come from.
-        settings: The agent's parameters.
+        settings: The agent's parameters; see ``configure``.
         destination: Where they go; by default what the parameters say.
+        count: Takes the name of a counter and a number, see ``edge_agent.metrics``.
     """
 
-    def __init__(self, spool: Spool, settings: Settings, *, destination: Destination | None = None) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        settings: Settings,
+        *,
+        destination: Destination | None = None,
+        count: Callable[[str, int], None] = lambda _name, _amount: None,
+    ) -> None:
         self._spool = spool
         self._settings = settings
         self._destination = destination or _destination(settings)
+        self._count = count
+        self._failure = ""
         self._batcher = Worker("batcher", self._batch)
         self._deliverer = Worker("deliverer", self._deliver)
-        self._workers = [self._batcher, self._deliverer]
-        if settings.capture_data_periodic_upload:
-            uploader = DiskUploader(settings.capture_data_disk_path, Bucket(settings.bucket_name), settings)
-            self._workers.append(uploader.worker)
+        self._uploader = _uploader(settings)
+
+    @property
+    def failure(self) -> str:
+        """Why the last delivery failed; empty when it did not, or when nothing waits."""
+        return self._failure if self._spool.usage()[0] else ""
+
+    def configure(self, settings: Settings) -> None:
+        """Go on with other parameters; a delivery that has begun ends with the ones that it began with."""
+        self._settings = settings
+        self._destination = _destination(settings)
+        if self._uploader is not None:
+            self._uploader.stop()
+            self._uploader.join(_UPLOADER_SECONDS)
+        self._uploader = _uploader(settings)
+        if self._uploader is not None:
+            self._uploader.start()
+        self._spool.wake()
 
     def start(self) -> None:
         """Begin, with what an earlier process left."""
         pending, batches = self._spool.backlog()
         if pending or batches:
             _LOG.info("spool_resumed", extra={"fields": {"captures": pending, "batches": batches}})
-        for worker in self._workers:
+        for worker in self._workers():
             worker.start()
 
     def stop(self, seconds: float) -> None:
         """Deliver what is left, but not longer than so many seconds; the rest waits for the next start."""
         deadline = time.monotonic() + seconds
-        for worker in (self._batcher, self._deliverer, *self._workers[2:]):
+        for worker in self._workers():
             worker.stop()  # the batcher first: what it plans now, the deliverer still takes
             self._spool.wake()
             worker.join(deadline - time.monotonic())
         pending, batches = self._spool.backlog()
         if pending or batches:
             _LOG.warning("spool_not_empty", extra={"fields": {"captures": pending, "batches": batches}})
+
+    def _workers(self) -> list[Worker]:
+        return [self._batcher, self._deliverer, *([self._uploader] if self._uploader else [])]
 
     def _batch(self) -> bool:
         pending = self._spool.wait_for_batch(
@@ -98,37 +134,64 @@ class Pipeline:
         if found is None:
             return False
         file, plan = found
+        batch = _Batch(self._spool, plan, self._destination)
         try:
-            lost = self._put(plan)
-        except Exception:
+            batch.put()
+            self._spool.finish(file, lost=batch.lost)
+        except Exception as error:
             self._spool.postpone(file)  # if something is wrong with this one, the others still get through
+            if isinstance(error, DeliveryError):
+                self._failure = str(error)
+                self._count("deliveries_failed", 1)
             raise
-        self._spool.finish(file, lost=lost)
-        fields = {"key": plan.key, "captures": len(plan.members) - len(lost)}
+        self._failure = ""
+        fields = {"key": plan.key, "captures": len(plan.members) - len(batch.lost)}
         _LOG.info("captures_delivered", extra={"fields": fields})
         return True
 
-    def _put(self, plan: Plan) -> list[str]:
-        lines, lost = [], []
-        for position, member in enumerate(plan.members):
+
+class _Batch:
+    """The captures of a plan on their way to a destination, one in memory at a time."""
+
+    def __init__(self, spool: Spool, plan: Plan, destination: Destination) -> None:
+        self._spool = spool
+        self._plan = plan
+        self._destination = destination
+        self._lines: list[bytes] = []
+        self.lost: list[str] = []
+
+    def put(self) -> None:
+        self._destination.put(self._side_files())
+        # Last: whoever finds a manifest finds everything that it refers to.
+        if self._lines:
+            self._destination.put([File(self._plan.key, b"".join(self._lines), MANIFEST_TYPE)])
+
+    def _side_files(self) -> Iterator[File]:
+        for position, member in enumerate(self._plan.members):
             try:
                 capture = self._spool.read(member.file)
             except UnreadableCaptureError as error:
                 fields = {"capture_id": member.capture_id, "file": member.file, "error": str(error)}
                 _LOG.error("capture_lost", extra={"fields": fields})  # the message says it all
-                lost.append(member.capture_id)
+                self.lost.append(member.capture_id)
                 continue
-            line, side_files = record.render(capture, plan, position=position, reference=self._destination.reference)
-            for side_file in side_files:
-                self._destination.put(side_file.key, side_file.data, content_type=SIDE_FILE_TYPE)
-            lines.append(line)
-        # Last: whoever finds a manifest finds everything that it refers to.
-        if lines:
-            self._destination.put(plan.key, b"".join(lines), content_type=MANIFEST_TYPE)
-        return lost
+            reference = self._destination.reference
+            line, side_files = record.render(capture, self._plan, position=position, reference=reference)
+            yield from side_files
+            self._lines.append(line)
 
 
 def _destination(settings: Settings) -> Destination:
     if settings.capture_data_destination == "Disk":
         return Disk(settings.capture_data_disk_path)
-    return Bucket(settings.bucket_name)
+    return _bucket(settings)
+
+
+def _bucket(settings: Settings) -> Bucket:
+    return Bucket(settings.bucket_name, make_client=lambda: make_s3_client(settings))
+
+
+def _uploader(settings: Settings) -> Worker | None:
+    if not settings.capture_data_periodic_upload:
+        return None
+    return DiskUploader(settings.capture_data_disk_path, _bucket(settings), settings).worker

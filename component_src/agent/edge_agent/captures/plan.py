@@ -26,6 +26,7 @@ class Plan:
         device: The device's name.
         embed_limit: Longest payload inside a record, bytes.
         members: The captures in the order of their records.
+        lost: Ids of members that did not arrive and never will; known only when everything else arrived.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Plan:
     device: str
     embed_limit: int
     members: tuple[Member, ...]
+    lost: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -54,6 +56,6 @@ class Plan:
         try:
             values = json.loads(content)
             members = tuple(Member(**member) for member in values.pop("members"))
-            return cls(members=members, **values)
+            return cls(members=members, lost=tuple(values.pop("lost", ())), **values)
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"expected a batch plan, got {content[:80]!r}: {error}") from None

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import datetime as dt
 import json
 import re
@@ -18,6 +17,7 @@ from edge_agent.captures.capture import (
     LISTS,
     OUTPUTS,
 )
+from edge_agent.captures.destinations import File
 
 if TYPE_CHECKING:
     from edge_agent.captures.capture import Capture, Header, Item
@@ -32,14 +32,6 @@ _FOLDERS = {
 _LONGEST_PART = 64
 
 
-@dataclasses.dataclass(frozen=True)
-class SideFile:
-    """A payload too long for its record; ``key`` is relative to the bucket or disk path."""
-
-    key: str
-    data: bytes
-
-
 def folder(*, prefix: str, fleet: str, header: Header) -> str:
     """Where a capture belongs: prefix, fleet, model and the UTC hour of its inference."""
     hour = dt.datetime.fromtimestamp(header.inference_time, dt.timezone.utc)
@@ -47,9 +39,7 @@ def folder(*, prefix: str, fleet: str, header: Header) -> str:
     return "/".join(part for part in parts if part)
 
 
-def render(
-    capture: Capture, plan: Plan, *, position: int, reference: Callable[[str], str]
-) -> tuple[bytes, list[SideFile]]:
+def render(capture: Capture, plan: Plan, *, position: int, reference: Callable[[str], str]) -> tuple[bytes, list[File]]:
     """Write a capture's record and the files beside it; the same arguments always give the same bytes.
 
     Args:
@@ -61,7 +51,7 @@ def render(
     Returns:
         The record, a line of JSON with its line feed; and the files.
     """
-    side_files: list[SideFile] = []
+    side_files: list[File] = []
     lists: dict[str, list[dict[str, str]]] = {kind: [] for kind in LISTS}
     for item in capture.items:
         entry = {
@@ -75,7 +65,7 @@ def render(
             entry["data"] = (item.data if item.encoding == "BASE64" else base64.b64encode(item.data)).decode("ascii")
         else:
             name = _file_name(capture.header.capture_id, plan, position, len(lists[item.kind]), item)
-            side_file = SideFile(f"{plan.folder}/raw-data/{_FOLDERS[item.kind]}/{name}", item.data)
+            side_file = File(f"{plan.folder}/raw-data/{_FOLDERS[item.kind]}/{name}", item.data)
             side_files.append(side_file)
             entry["encoding"] = item.encoding
             entry["data-ref"] = reference(side_file.key)

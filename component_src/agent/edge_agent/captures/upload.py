@@ -8,7 +8,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from edge_agent.captures.destinations import MANIFEST_TYPE, SIDE_FILE_TYPE
+from edge_agent.captures.destinations import MANIFEST_TYPE, File
 from edge_agent.captures.worker import Worker
 
 if TYPE_CHECKING:
@@ -70,9 +70,9 @@ class DiskUploader:
                 # They are removed only after the manifest arrived, so this one arrived before a crash, or was taken.
                 _LOG.warning("side_file_missing", extra={"fields": {"file": str(path), "manifest": str(manifest)}})
                 continue
-            self._bucket.put(key, data, content_type=SIDE_FILE_TYPE)
+            self._bucket.put([File(key, data)])
         lines = [json.dumps(one, sort_keys=True, separators=(",", ":")).encode() + b"\n" for one in records]
-        self._bucket.put(self._key(manifest), b"".join(lines), content_type=MANIFEST_TYPE)
+        self._bucket.put([File(self._key(manifest), b"".join(lines), MANIFEST_TYPE)])
         for path in [*side_files, manifest]:  # the manifest last, it leads to the others
             path.unlink(missing_ok=True)
         fields = {"key": self._key(manifest), "captures": len(records)}

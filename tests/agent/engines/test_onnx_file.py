@@ -11,11 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_agent.engine import Session
+from edge_agent.engines import EngineOptions, open_engine
+from edge_agent.engines.onnx_file import OnnxError, has_external_data
 from edge_agent.errors import FailedPreconditionError
-from edge_agent.onnx_file import OnnxError, has_external_data
 
 WEIGHTS = np.ones((4, 3), np.float32)
+
+
+OPTIONS = EngineOptions(
+    threads=1,
+    execution_providers=("CPUExecutionProvider",),
+    native_runtimes="Never",
+    native_root=Path("/nonexistent"),
+)
 
 
 def weights(*, external: bool) -> Any:
@@ -61,7 +69,7 @@ def test_weights_in_the_working_directory_are_never_loaded(tmp_path: Path, monke
     (tmp_path / "weights.bin").write_bytes(WEIGHTS.tobytes())
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FailedPreconditionError, match=r"model\.onnx: expected all weights inside the file"):
-        Session({"model.onnx": model_of(multiply(external=True))}, threads=1)
+        open_engine({"model.onnx": model_of(multiply(external=True))}, OPTIONS, signed=False)
 
 
 def test_real_models_are_read_to_their_end() -> None:
@@ -85,4 +93,4 @@ def test_a_cut_model_never_loads(data: st.DataObject) -> None:
     content = model_of(multiply(external=False))
     cut = content[: data.draw(st.integers(0, len(content) - 1))]
     with pytest.raises(FailedPreconditionError):
-        Session({"model.onnx": cut}, threads=1)
+        open_engine({"model.onnx": cut}, OPTIONS, signed=False)

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a path to a running model: read, verify, trust, then open. Nothing is opened that was not verified."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from edge_agent.engines import Engine, EngineOptions, open_engine
+from edge_agent.errors import FailedPreconditionError
+from edge_package import (
+    SIGNATURE_NAME,
+    SIGNATURE_SUFFIX,
+    Manifest,
+    Package,
+    PackageError,
+    Signature,
+    read_package,
+    read_package_file,
+)
+from edge_package.signature import LONGEST_DOCUMENT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoaderOptions:
+    """What may be loaded, and how.
+
+    Attributes:
+        engine: For the runtimes.
+        root_certs: The directory of public keys; None when there is none.
+        require_signature: Whether a package without a verified signature is refused.
+        package_max_bytes: How many bytes a package file may unpack to.
+    """
+
+    engine: EngineOptions
+    root_certs: Path | None
+    require_signature: bool
+    package_max_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A model that is ready to run.
+
+    Attributes:
+        manifest: Of its package.
+        engine: What runs it.
+        signed_by: The file of the public key that verified its signature; empty when none did.
+    """
+
+    manifest: Manifest
+    engine: Engine
+    signed_by: str
+
+
+class Loader:
+    """Opens packages; ``options`` may be replaced at any time and hold for the packages that are opened after that.
+
+    Args:
+        options: What may be loaded, and how.
+    """
+
+    def __init__(self, options: LoaderOptions) -> None:
+        self.options = options
+
+    def open(self, path: Path) -> Opened:
+        """Open an unpacked package's directory, or a package file.
+
+        Raises:
+            FileNotFoundError: There is neither.
+            PackageError: The package was altered.
+            FailedPreconditionError: It is not trusted, or cannot run here.
+            OSError: It cannot be read.
+        """
+        options = self.options
+        is_file = path.is_file()
+        package = read_package_file(path, max_bytes=options.package_max_bytes) if is_file else read_package(path)
+        signature = path.with_name(path.name + SIGNATURE_SUFFIX) if is_file else path / SIGNATURE_NAME
+        signed_by = _signer(package, signature, options)
+        engine = open_engine(package.contents, options.engine, signed=bool(signed_by))
+        return Opened(manifest=package.manifest, engine=engine, signed_by=signed_by)
+
+
+def _signer(package: Package, path: Path, options: LoaderOptions) -> str:
+    document = _read(path)
+    if document is None or options.root_certs is None:
+        if options.require_signature:
+            what = "RootCertsPath is not set" if document is not None else f"there is no {path}"
+            raise FailedPreconditionError(f"signature: expected a verified one (RequireSignature is true), but {what}")
+        if document is not None:
+            _LOG.warning("signature_not_checked", extra={"fields": {"file": str(path), "reason": "no RootCertsPath"}})
+        return ""
+    from edge_agent.trust import TrustError, verify  # noqa: PLC0415 # its native library is not loaded without need
+
+    try:
+        return verify(package.manifest, Signature.parse(document, source=str(path)), options.root_certs)
+    except (TrustError, PackageError) as error:
+        raise FailedPreconditionError(str(error)) from None
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as stream:
+        return stream.read(LONGEST_DOCUMENT + 1)
