@@ -11,18 +11,41 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 # AWS's account number for documentation: what is synthesised without an account of one's own carries it.
 DOCUMENTATION_ACCOUNT = "111122223333"
 DEFAULT_REGION = "us-east-1"
 
+_REMEDIES = {
+    "bool_type": "; write true or false, without quotes",
+    "int_type": "; write the number without quotes",
+    "string_type": "; write it in quotes",
+}
+
 _settings = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 
-# A thing name is also Edge Manager's DeviceName, and thing names are lower case there: specification §1.7.
-DeviceName = Annotated[str, Field(pattern=r"^[a-z0-9](-*[a-z0-9]){0,62}$")]
-SocketPath = Annotated[str, Field(pattern=r"^/.+$", max_length=107)]  # sun_path of a unix socket, less its final NUL
+_DEVICE_NAME = re.compile(r"[a-z0-9](-*[a-z0-9]){0,62}")
+_SOCKET_PATH_BYTES = 107  # sun_path of a unix socket, less its final NUL
+
+
+def _device_name(value: str) -> str:
+    # A thing name is also Edge Manager's DeviceName, and thing names are lower case there: specification §1.7.
+    if not _DEVICE_NAME.fullmatch(value):
+        raise ValueError("should be 1 to 63 lower-case letters and digits, with dashes only between them")
+    return value
+
+
+def _socket_path(value: str) -> str:
+    length = len(value.encode())
+    if not value.startswith("/") or length > _SOCKET_PATH_BYTES:
+        raise ValueError(f"should be an absolute path of at most {_SOCKET_PATH_BYTES} bytes, this one has {length}")
+    return value
+
+
+DeviceName = Annotated[str, AfterValidator(_device_name)]
+SocketPath = Annotated[str, AfterValidator(_socket_path)]
 Days = Annotated[int, Field(ge=1, le=3650)]
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
 
@@ -210,19 +233,27 @@ def _validate(document: Mapping[str, Any], *, strict: bool, source: str) -> Envi
         # As JSON, so that strict mode still takes a list for a tuple.
         return _TYPE.validate_json(json.dumps(document, default=str), strict=strict)
     except ValidationError as error:
-        faults = [_describe(fault, source) for fault in error.errors()]
+        faults = [_describe(fault, source) for fault in error.errors() if not _is_consequence(fault, error)]
         raise EnvironmentFileError("\n".join(faults)) from error
+
+
+def _is_consequence(fault: Any, error: ValidationError) -> bool:
+    """A list that is too short because its items are wrong: those are listed themselves."""
+    length = len(fault["loc"])
+    return fault["type"] == "too_short" and any(
+        other["loc"][:length] == fault["loc"] and len(other["loc"]) > length for other in error.errors()
+    )
 
 
 def _describe(fault: Any, source: str) -> str:
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
         known = _known_keys(fault["loc"][:-1])
-        return f"{source}: {key}: no such key; known here are {', '.join(known)}"
+        return f"{source}: {key}: no such key; known here are {', '.join(known)}; write one of those, or remove it"
     if fault["type"] in {"missing", "missing_argument", "missing_keyword_only_argument"}:
-        return f"{source}: {key}: expected, but missing"
-    message = re.sub(r"^Input should", "should", fault["msg"])
-    return f"{source}: {key}: {message}; got {fault['input']!r}"
+        return f"{source}: {key}: expected, but missing; add it"
+    message = re.sub(r"^(Input|String|Value error,)(?= should)", "", fault["msg"]).strip()
+    return f"{source}: {key}: {message}; got {fault['input']!r}{_REMEDIES.get(fault['type'], '')}"
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:

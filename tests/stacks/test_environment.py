@@ -70,13 +70,15 @@ def test_what_is_not_said_has_edge_managers_defaults(tmp_path: Path) -> None:
             MINIMAL + "interval_seconds = 0\n",
             r"interval_seconds: should be greater than or equal to 1; got 0",
         ),
-        (MINIMAL.replace("device-1", "Device_1"), r"devices.0: .*pattern.*'Device_1'"),
+        (MINIMAL.replace("device-1", "Device_1"), r"devices.0: should be 1 to 63 lower-case letters.*'Device_1'"),
         (MINIMAL.replace('["device-1"]', '["a", "b", "a"]'), "a stands twice"),
         (MINIMAL.replace("device-1", "d" * 60), "more than 63 characters"),
         ('edge_manager = "other"\n' + MINIMAL, r"edge_manager: should be 'open' or 'sagemaker'; got 'other'"),
         (MINIMAL + "[capture]\nbatch_size = 30\n", "capture.batch_size 30 must be below capture.buffer_size 30"),
         (MINIMAL + "[capture]\nbase64_embed_limit = 4000\n", "3072; got 4000"),
-        (MINIMAL + f'[agent]\nunix_socket_name = "/{"x" * 107}"\n', "at most 107"),
+        (MINIMAL + f'[agent]\nunix_socket_name = "/{"x" * 107}"\n', "at most 107 bytes, this one has 108"),
+        (MINIMAL + f'[agent]\nunix_socket_name = "/{"é" * 54}"\n', "at most 107 bytes, this one has 109"),
+        (MINIMAL + '[agent]\nunix_socket_name = "agent.sock"\n', "an absolute path"),
     ],
 )
 def test_a_fault_is_named_with_file_key_expectation_and_finding(text: str, expected: str, tmp_path: Path) -> None:

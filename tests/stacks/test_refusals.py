@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `cdk synth` refuses in environments and the lock, said by the app itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stacks import application
+from stacks.application import INPUT_ERRORS, build_app
+from stacks.components import LOCK
+
+mark = pytest.mark.refusal
+Says = tuple[str, str, str, str]
+Refused = Callable[..., str]
+
+MINIMAL = """
+devices = ["device-1"]
+[greengrass]
+nucleus_version = "2.14.3"
+token_exchange_service_version = "2.0.3"
+[inference]
+model = "digits"
+"""
+
+
+@pytest.fixture(name="refused")
+def _refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
+    """Synthesises environments of the given texts by name, and returns what was said."""
+
+    def synthesise(files: Mapping[str, str], context: Mapping[str, Any] | None = None) -> str:
+        folder = tmp_path / "environments"
+        folder.mkdir()
+        for name, text in files.items():
+            (folder / f"{name}.toml").write_text(text)
+        monkeypatch.setattr(application, "ENVIRONMENTS", folder)
+        with pytest.raises(INPUT_ERRORS) as caught:
+            build_app(context=context, outdir=str(tmp_path / "cdk.out"))
+        return str(caught.value)
+
+    return synthesise
+
+
+@pytest.fixture(name="lock")
+def _lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the lock, that the app reads instead."""
+    path = tmp_path / "components.lock"
+    shutil.copy(LOCK, path)
+    monkeypatch.setattr("stacks.application.LOCK", path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param(
+            MINIMAL + 'interval_seconds = "60"\n',
+            ("inference.interval_seconds", "should be a valid integer", "got '60'", "without quotes"),
+            marks=mark("Environment file", "a value of the wrong type"),
+        ),
+        pytest.param(
+            MINIMAL + "intervall_seconds = 60\n",
+            ("test.toml", "inference.intervall_seconds", "known here are", "remove it"),
+            marks=mark("Environment file", "an unknown key"),
+        ),
+        pytest.param(
+            MINIMAL.replace('devices = ["device-1"]', ""),
+            ("test.toml: devices", "expected", "missing", "add it"),
+            marks=mark("Environment file", "a key is missing"),
+        ),
+        pytest.param(
+            MINIMAL.replace('["device-1"]', "[device-1]"),
+            ("test.toml", "a TOML file with one environment is expected", "Invalid value", "line 2"),
+            marks=mark("Environment file", "no TOML"),
+        ),
+        pytest.param(
+            'account = "111122223333"\n' + MINIMAL,
+            ("test.toml", "account", "not set here", "come from EDGE_TEST_ACCOUNT"),
+            marks=mark("Environment file", "an account in the file"),
+        ),
+        pytest.param(
+            MINIMAL + f'[agent]\nunix_socket_name = "/tmp/{"x" * 110}"\n',
+            ("agent.unix_socket_name", "at most 107 bytes", "this one has 115", "should be an absolute path"),
+            marks=mark("Environment file", "a socket path over 107 bytes"),
+        ),
+        pytest.param(
+            MINIMAL.replace("device-1", "Device_1"),
+            ("devices.0", "should be 1 to 63 lower-case", "got 'Device_1'", "dashes only between"),
+            marks=mark("Device", "a name that Edge Manager would not take"),
+        ),
+        pytest.param(
+            MINIMAL.replace("device-1", "d" * 60),
+            ("devices", "63 characters", f"test-{'d' * 60}", "shorten device or namespace"),
+            marks=mark("Device", "a thing name over 63 characters"),
+        ),
+        pytest.param(
+            MINIMAL.replace('["device-1"]', '["device-1", "device-2", "device-1"]'),
+            ("devices", "a device has one entry", "device-1 stands twice", "one entry"),
+            marks=mark("Device", "the same device twice"),
+        ),
+    ],
+)
+def test_an_environment_file(refused: Refused, refusal: Callable[..., None], text: str, says: Says) -> None:
+    refusal(refused({"test": text}), says)
+
+
+@pytest.mark.refusal("Environment file", "two environments in the same place")
+def test_two_environments_in_one_place(refused: Refused, refusal: Callable[..., None]) -> None:
+    message = refused({"one": 'namespace = "same"\n' + MINIMAL, "two": 'namespace = "same"\n' + MINIMAL})
+    refusal(message, ("one and two", "another namespace", "both are namespace 'same'", "EDGE_TWO_ACCOUNT"))
+
+
+@pytest.mark.refusal("Environment file", "an environment that does not exist")
+def test_an_unknown_environment(refused: Refused, refusal: Callable[..., None]) -> None:
+    message = refused({"dev": MINIMAL, "prod": MINIMAL}, {"env": "production"})
+    refusal(message, ("context env", "is expected", "got 'production'", "one of dev, prod"))
+
+
+@pytest.mark.refusal("Environment file", "a model that does not exist")
+def test_an_unknown_model(refused: Refused, refusal: Callable[..., None]) -> None:
+    message = refused({"test": MINIMAL.replace("digits", "letters")})
+    refusal(message, ("models/letters/model.toml", "expected a file", "got none", "correct the model's name"))
+
+
+def _changed(document: dict[str, Any]) -> None:
+    document["com.edgemanager.Agent"] = {"1.0.0": "0" * 64}
+
+
+def _shrunk(document: dict[str, Any]) -> None:
+    document["com.edgemanager.Agent"] = {"1.0.1": "0" * 64, "1.0.0": "1" * 64}
+
+
+def _bumped(document: dict[str, Any]) -> None:
+    document["com.edgemanager.Agent"] = {"1.0.0": "0" * 64, "1.0.1": "0" * 64}
+
+
+def _absent(document: dict[str, Any]) -> None:
+    del document["com.edgemanager.Agent"]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        pytest.param(
+            _changed,
+            ("com.edgemanager.Agent 1.0.0", "stands for other content", "now ", "run `make lock`"),
+            marks=mark("Lock", "changed content under an old version"),
+        ),
+        pytest.param(
+            _shrunk,
+            ("com.edgemanager.Agent", "versions only grow", "1.0.0 follows 1.0.1", "run `make lock`"),
+            marks=mark("Lock", "a version that shrinks"),
+        ),
+        pytest.param(
+            _bumped,
+            ("com.edgemanager.Agent", "a version without a change", "same content as 1.0.0", "remove its line"),
+            marks=mark("Lock", "a new version without a change"),
+        ),
+        pytest.param(
+            _absent,
+            ("com.edgemanager.Agent", "has no version yet", "no version", "run `make lock`"),
+            marks=mark("Lock", "a component without a version"),
+        ),
+    ],
+)
+def test_the_lock(
+    refused: Refused, refusal: Callable[..., None], lock: Path, change: Callable[[dict[str, Any]], None], says: Says
+) -> None:
+    document = json.loads(lock.read_text(encoding="utf-8"))
+    change(document)
+    lock.write_text(json.dumps(document))
+    message = refused({"test": MINIMAL})
+    hidden = {message.partition("now ")[2][:12]: "…"} if "now " in message else {}
+    refusal(message, says, hide=hidden)
