@@ -10,6 +10,8 @@ from pydantic import TypeAdapter
 from edge_constructs.model_folder import ModelFolder, Preprocessing
 from stacks.environment import Environment
 
+HEARTBEAT_TOPIC = "gg/sageMakerEdgeManager/heartbeat"  # the agent's default, which its recipe grants
+
 
 def agent_configuration(environment: Environment) -> dict[str, str]:
     """The agent's parameters, under Edge Manager's names (specification §2.2)."""

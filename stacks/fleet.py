@@ -13,6 +13,7 @@ from edge_constructs.device_policy import DevicePolicy
 from edge_constructs.private_bucket import PrivateBucket
 from edge_constructs.silence_alarm import SilenceAlarm
 from edge_constructs.token_exchange import TokenExchange
+from stacks.configuration import HEARTBEAT_TOPIC
 from stacks.environment import Environment
 
 
@@ -33,7 +34,7 @@ class FleetStack(cdk.Stack):
             policy_name=environment.device_policy,
             thing_prefix=f"{environment.namespace}-",
             role_alias_arn=exchange.alias.attr_role_alias_arn,
-            topics=[environment.inference.topic] if environment.inference.topic else [],
+            topics=[topic for topic in (environment.inference.topic, HEARTBEAT_TOPIC) if topic],
         )
         DeviceFleet(
             self,

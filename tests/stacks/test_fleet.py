@@ -116,7 +116,8 @@ def test_the_iot_policy_is_bound_to_the_environments_things_and_topic(
     assert not any(action.endswith("*") for s in statements for action in s["Action"])
     # Components and deployments have no name prefix of the environment's in their ARNs; all else has.
     unbound = [r for r in listed if "dev-" not in r and not r.endswith((":components:*", ":deployments:*"))]
-    assert unbound == ["arn:aws:iot:us-east-1:111122223333:topic/gg/sageMakerEdgeManager/image-classification"]
+    topic = "arn:aws:iot:us-east-1:111122223333:topic/gg/sageMakerEdgeManager"
+    assert unbound == [f"{topic}/image-classification", f"{topic}/heartbeat"]
 
 
 def test_every_device_is_a_thing_and_a_member_of_the_group(fleet: dict[str, Any], resources: Resources) -> None:
