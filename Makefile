@@ -126,6 +126,27 @@ requirements: $(VENV)/dev.stamp ## compile every requirements file again (needs 
 	@for component in component_src/*/requirements.in; do \
 	  $(COMPILE) $(UPGRADE) --python-version 3.9 $$component -o $${component%.in}.txt; done
 
+# --- your own account: EDGE_<ENV>_ACCOUNT names it; see docs/operations/deploy.md ----------------------------------------
+OPERATIONS = $(PY) -m operations
+yes_to = $(if $(filter yes,$(1)),$(2))
+
+.PHONY: deploy
+deploy: $(VENV)/app.stamp node_modules/cdk.stamp ## deploy ENV=dev; APPROVE=yes asks nothing, prod needs it
+	@$(OPERATIONS) deploy $(ENV) $(call yes_to,$(APPROVE),--approve)
+
+.PHONY: destroy
+destroy: $(VENV)/app.stamp node_modules/cdk.stamp ## clear ENV's devices, delete its stacks; FORCE=yes does not wait for devices
+	@$(OPERATIONS) destroy $(ENV) $(call yes_to,$(APPROVE),--approve) $(call yes_to,$(FORCE),--force)
+
+.PHONY: prune
+prune: $(VENV)/app.stamp ## show versions and artifacts of ENV that nothing names; YES=1 deletes them
+	@$(OPERATIONS) prune $(ENV) $(if $(filter 1 yes,$(YES)),--yes)
+
+.PHONY: device
+device: $(VENV)/app.stamp ## issue the certificate of ENV's device NAME and write its folder; OUT=, NUCLEUS=classic|lite
+	@test -n "$(NAME)" || { echo 'NAME=<device> is missing, as environments/$(ENV).toml names it'; exit 2; }
+	@$(OPERATIONS) device $(ENV) $(NAME) $(if $(OUT),--out "$(OUT)") $(if $(NUCLEUS),--nucleus $(NUCLEUS))
+
 .PHONY: clean
 clean: ## remove what was built and installed here
 	rm -rf $(VENV) node_modules cdk.out build .mypy_cache .ruff_cache .pytest_cache .hypothesis

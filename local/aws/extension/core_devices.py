@@ -41,6 +41,11 @@ class CoreDevices:
             raise not_found(KIND, thing)
         return self._devices[thing]
 
+    def delete(self, thing: str) -> None:
+        """Forgets a device until it reports again; its thing stays."""
+        self.get(thing)
+        del self._devices[thing]
+
     def report(self, *, thing: str, message: Mapping[str, Any]) -> None:
         """Takes a fleet status message; one of ``messageType`` PARTIAL changes only the components that it names.
 

@@ -16,8 +16,8 @@ Json = dict[str, Any]
 class Greengrass:
     """AWS IoT Greengrass V2 of one account and region, as its API shows it.
 
-    Lists come in one page, whatever ``maxResults`` says; ``DeleteCoreDevice``, client devices, service roles and
-    tags after creation are not there.
+    Lists come in one page, whatever ``maxResults`` says; client devices, service roles and tags after creation are
+    not there.
     """
 
     def __init__(self, world: World) -> None:
@@ -43,6 +43,7 @@ class Greengrass:
             "ListEffectiveDeployments": self._list_effective_deployments,
             "GetCoreDevice": self._get_core_device,
             "ListCoreDevices": self._list_core_devices,
+            "DeleteCoreDevice": self._delete_core_device,
             "ListInstalledComponents": self._list_installed_components,
         }
 
@@ -193,6 +194,10 @@ class Greengrass:
     def _get_core_device(self, request: Parameters) -> Json:
         device = self.devices.get(request["coreDeviceThingName"])
         return {**_device(device), "coreVersion": device.version}
+
+    def _delete_core_device(self, request: Parameters) -> Json:
+        self.devices.delete(request["coreDeviceThingName"])
+        return {}
 
     def _list_core_devices(self, request: Parameters) -> Json:
         found: Iterable[CoreDevice] = self.devices.all()
