@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tarfile
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_package import MANIFEST_NAME, PackageError, build_package, make_manifest, read_package_file
+
+FILES = {"model.onnx": b"weights", "labels/en.txt": b"zero\none\n"}
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    target = tmp_path / "digits-1.0.tar.gz"
+    build_package(model_name="digits", model_version="1.0", files=FILES, target=target)
+    return target
+
+
+def manifest() -> bytes:
+    return make_manifest(model_name="digits", model_version="1.0", files=FILES).canonical()
+
+
+def packed(tmp_path: Path, members: list[tuple[tarfile.TarInfo, bytes]]) -> Path:
+    """A package file of the manifest and whatever else."""
+    target = tmp_path / "evil.tar.gz"
+    head = tarfile.TarInfo(MANIFEST_NAME)
+    head.size = len(manifest())
+    with tarfile.open(target, "w:gz") as archive:
+        archive.addfile(head, io.BytesIO(manifest()))
+        for member, content in members:
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return target
+
+
+def link(name: str, kind: bytes, target: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    return member
+
+
+def test_what_was_packed_is_read(package: Path) -> None:
+    read = read_package_file(package, max_bytes=1 << 20)
+    assert dict(read.contents) == FILES
+    assert read.manifest == make_manifest(model_name="digits", model_version="1.0", files=FILES)
+
+
+def test_an_archive_of_a_folder_is_read_as_well(tmp_path: Path) -> None:
+    target = tmp_path / "by-hand.tar.gz"
+    with tarfile.open(target, "w:gz") as archive:
+        for name in (".", "./labels"):
+            folder = tarfile.TarInfo(name)
+            folder.type = tarfile.DIRTYPE
+            archive.addfile(folder)
+        for name, content in {**FILES, MANIFEST_NAME: manifest()}.items():
+            member = tarfile.TarInfo(f"./{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    assert dict(read_package_file(target, max_bytes=1 << 20).contents) == FILES
+
+
+@pytest.mark.parametrize(
+    ("members", "named"),
+    [
+        ([(tarfile.TarInfo("../outside"), b"x")], r"package path '\.\./outside'"),
+        ([(tarfile.TarInfo("/etc/passwd"), b"x")], "package path '/etc/passwd'"),
+        ([(tarfile.TarInfo("a/../../b"), b"x")], r"package path 'a/\.\./\.\./b'"),
+        ([(link("model.onnx", tarfile.SYMTYPE, "/etc/shadow"), b"")], "model.onnx: only plain files"),
+        ([(link("model.onnx", tarfile.LNKTYPE, MANIFEST_NAME), b"")], "model.onnx: only plain files"),
+        ([(link("device", tarfile.CHRTYPE, ""), b"")], "device: only plain files"),
+        ([(link("pipe", tarfile.FIFOTYPE, ""), b"")], "pipe: only plain files"),
+        ([(tarfile.TarInfo("model.onnx"), b"weights")] * 2, "model.onnx: expected it once"),
+        ([(tarfile.TarInfo("model.onnx"), b"weights")], "labels/en.txt: listed in the manifest but missing"),
+        ([(tarfile.TarInfo("model.onnx"), b"weighty"), (tarfile.TarInfo("labels/en.txt"), b"x")], "labels/en.txt"),
+        (
+            [(tarfile.TarInfo(name), content) for name, content in {**FILES, "extra": b"x"}.items()],
+            "extra: not listed in the manifest",
+        ),
+    ],
+)
+def test_a_hostile_package_is_refused_and_the_file_named(
+    tmp_path: Path, members: list[tuple[tarfile.TarInfo, bytes]], named: str
+) -> None:
+    with pytest.raises(PackageError, match=named):
+        read_package_file(packed(tmp_path, members), max_bytes=1 << 20)
+
+
+def test_a_bomb_is_refused_long_before_it_is_unpacked(tmp_path: Path) -> None:
+    target = tmp_path / "bomb.tar.gz"
+    zeros = tarfile.TarInfo("model.onnx")
+    zeros.size = 1 << 30
+    block = bytes(1 << 20)
+    with gzip.open(target, "wb", compresslevel=1) as stream:
+        stream.write(zeros.tobuf())
+        for _ in range(200):
+            stream.write(block)
+    tracemalloc.start()
+    with pytest.raises(PackageError, match="at most 1048576 bytes when unpacked"):
+        read_package_file(target, max_bytes=1 << 20)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 << 20
+
+
+def test_a_bomb_in_a_header_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "header.tar.gz"
+    long_name = tarfile.TarInfo("././@LongLink")
+    long_name.type, long_name.size = tarfile.GNUTYPE_LONGNAME, 64 << 20
+    with gzip.open(target, "wb", compresslevel=1) as stream:
+        stream.write(long_name.tobuf())
+        stream.write(bytes(64 << 20))
+    with pytest.raises(PackageError, match="when unpacked"):
+        read_package_file(target, max_bytes=1 << 20)
+
+
+def test_what_is_no_package_is_refused(tmp_path: Path, package: Path) -> None:
+    cases = {
+        "text.tar.gz": b"hello",
+        "empty.tar.gz": b"",
+        "cut.tar.gz": package.read_bytes()[:-20],
+        "nothing.tar.gz": gzip.compress(bytes(10240)),
+    }
+    for name, content in cases.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(PackageError, match=name):
+            read_package_file(tmp_path / name, max_bytes=1 << 20)
+    os.mkfifo(tmp_path / "pipe.tar.gz")
+    with pytest.raises(PackageError, match="expected a plain file"):
+        read_package_file(tmp_path / "pipe.tar.gz", max_bytes=1 << 20)
+    with pytest.raises(FileNotFoundError):
+        read_package_file(tmp_path / "absent.tar.gz", max_bytes=1 << 20)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], tuple[Path, bytes]]:
+    target = tmp_path_factory.mktemp("package") / "whole.tar.gz"
+    build_package(model_name="digits", model_version="1.0", files=FILES, target=target)
+    return lambda: (target, gzip.decompress(target.read_bytes()))
+
+
+@given(st.data())
+def test_no_change_of_a_byte_goes_unnoticed(whole: Callable[[], tuple[Path, bytes]], data: st.DataObject) -> None:
+    target, content = whole()
+    changed = bytearray(content)
+    position = data.draw(st.integers(0, len(changed) - 1))
+    changed[position] ^= data.draw(st.integers(1, 255))
+    path = target.with_name("changed.tar.gz")
+    path.write_bytes(gzip.compress(bytes(changed), 1))
+    try:
+        read = read_package_file(path, max_bytes=1 << 20)
+    except PackageError:
+        return
+    # What a tar keeps of modes, owners and padding is not of the package.
+    assert dict(read.contents) == FILES

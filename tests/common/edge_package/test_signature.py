@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_package import PackageError, Signature
+
+WHOLE = {"algorithm": "ECDSA_SHA_256", "key_id": "k", "manifest_sha256": "0" * 64, "signature": "MAY="}
+
+
+def test_a_document_has_exactly_these_bytes() -> None:
+    signature = Signature(key_id="arn:aws:kms:::key/1", manifest_sha256="ab" * 32, value=b"\x30\x06")
+    assert signature.document().decode() == (
+        '{"algorithm":"ECDSA_SHA_256","key_id":"arn:aws:kms:::key/1",'
+        f'"manifest_sha256":"{"ab" * 32}","signature":"MAY="}}'
+    )
+    assert Signature.parse(signature.document(), source="a.sig") == signature
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b"[" * 5000,
+        json.dumps({**WHOLE, "extra": "x"}).encode(),
+        json.dumps({**WHOLE, "signature": 1}).encode(),
+        json.dumps({**WHOLE, "algorithm": "RSASSA_PSS_SHA_256"}).encode(),
+        json.dumps({**WHOLE, "signature": "not base64!"}).encode(),
+        json.dumps({**WHOLE, "key_id": "k" * 9000}).encode(),
+    ],
+)
+def test_another_document_is_refused_by_name(content: bytes) -> None:
+    with pytest.raises(PackageError, match=r"a\.sig"):
+        Signature.parse(content, source="a.sig")
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+    with pytest.raises(PackageError):
+        Signature.parse(content, source="a.sig")
