@@ -97,6 +97,17 @@ lint-recipes: $(VENV)/dev.stamp ## check recipes of your own: make lint-recipes 
 refusals: $(VENV)/dev.stamp ## write docs/refusals.md from the tests that record what is refused
 	@$(PY) -m pytest -q -m refusal --write-refusals tests
 
+$(VENV)/peers.stamp: benchmarks/requirements-peers.txt $(VENV)/pyvenv.cfg
+	@echo "installing the model servers to compare with ..."
+	@$(PYTHON) -m venv --clear $(VENV)/peers
+	@$(VENV)/peers/bin/python $(PIP_INSTALL) benchmarks/requirements-peers.txt
+	@touch $@
+
+.PHONY: bench
+bench: $(VENV)/dev.stamp ## the agent against ONNX Runtime in process and other servers; BENCH=--quick for a minute of it
+	@$(MAKE) --no-print-directory $(VENV)/peers.stamp || echo "the others could not be installed: they will be missing"
+	@PYTHONPATH=$(SOURCES) $(PY) -m benchmarks $(BENCH)
+
 .PHONY: format
 format: $(VENV)/dev.stamp ## let ruff mend what it can
 	@ruff format .
@@ -123,6 +134,7 @@ requirements: $(VENV)/dev.stamp ## compile every requirements file again (needs 
 	@$(COMPILE) pyproject.toml --group local -c requirements-dev.txt -o requirements-local.txt
 	@$(COMPILE) pyproject.toml -c requirements-dev.txt -o requirements.txt
 	@$(COMPILE) $(UPGRADE) local/aws/requirements.in -o local/aws/requirements.txt
+	@$(COMPILE) $(UPGRADE) benchmarks/requirements-peers.in -o benchmarks/requirements-peers.txt
 	@for component in component_src/*/requirements.in; do \
 	  $(COMPILE) $(UPGRADE) --python-version 3.9 $$component -o $${component%.in}.txt; done
 

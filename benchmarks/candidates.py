@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is compared: each candidate is started with the models, asked by workers, and stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_package import write_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from benchmarks.models import Subject
+
+ROOT = Path(__file__).parents[1]
+PEERS_PYTHON = ROOT / ".venv/peers/bin/python"
+_SOURCES = os.pathsep.join(str(ROOT / path) for path in (".", "component_src/agent", "component_src/common"))
+_STOP_SECONDS = 15
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """One way to a prediction.
+
+    Attributes:
+        name: For the report.
+        transport: One of the worker's.
+        address: Where its server listens; empty without one.
+        python: The environment of its clients.
+        shared_memory: Whether its clients use it.
+        server: Its server's process; None without one.
+    """
+
+    name: str
+    transport: str
+    address: str = ""
+    python: Path = Path(sys.executable)
+    shared_memory: bool = False
+    server: subprocess.Popen[bytes] | None = None
+
+    def worker_spec(self, subject: Subject, paths: Mapping[str, Path]) -> dict[str, Any]:
+        """What a worker is told."""
+        return {
+            "transport": self.transport,
+            "address": self.address,
+            "shared_memory": self.shared_memory,
+            "model": subject.name,
+            "path": str(paths[subject.name]),
+            "input": subject.input_name,
+            "dtype": subject.dtype,
+            "shape": subject.shape,
+        }
+
+
+def environment() -> dict[str, str]:
+    """For servers and workers: this repository's sources, and no account."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return {
+        **kept,
+        "PYTHONPATH": _SOURCES,
+        "AWS_IOT_THING_NAME": "benchmark",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "ORT_DISABLE_TELEMETRY": "1",
+    }
+
+
+def start(command: Sequence[str], *, work: Path, log: str) -> subprocess.Popen[bytes]:
+    """Start a server in a session of its own, its output in a file."""
+    with (work / log).open("wb") as stream:
+        return subprocess.Popen(  # noqa: S603 # the project's own programs
+            command, cwd=work, env=environment(), stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def stop(server: subprocess.Popen[bytes]) -> None:
+    """Stop a server and all that it started."""
+    server.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        server.wait(_STOP_SECONDS)
+    try:
+        os.killpg(server.pid, signal.SIGKILL)  # what is left of its session
+    except ProcessLookupError:
+        return
+    server.wait(_STOP_SECONDS)
+
+
+def start_agent(work: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start the agent as its component does, without models; returns its process and socket."""
+    address = str(work / "agent.sock")
+    config = {"DeviceFleetName": "benchmark", "UnixSocketName": address, "CaptureDataDestination": "Disk"}
+    (work / "agent.json").write_text(json.dumps(config), encoding="utf-8")
+    command = [sys.executable, "-m", "edge_agent", "--config", str(work / "agent.json")]
+    return start(command, work=work, log="agent.log"), address
+
+
+def write_packages(subjects: Sequence[Subject], work: Path) -> None:
+    """Write each model as a package for the agent."""
+    for subject in subjects:
+        directory = work / f"package-{subject.name}"
+        directory.mkdir()
+        write_directory(
+            model_name=subject.name, model_version="1", files={"model.onnx": subject.content}, target=directory
+        )
+
+
+def start_mlserver(paths: Mapping[str, Path], work: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start MLServer with all models in its own process; returns its process and gRPC address."""
+    folder = work / "mlserver"
+    folder.mkdir()
+    http_port, grpc_port, metrics_port = free_ports(3)
+    settings = {
+        "host": "127.0.0.1",
+        "http_port": http_port,
+        "grpc_port": grpc_port,
+        "metrics_port": metrics_port,
+        "grpc_max_message_length": 128 * 1024 * 1024,
+        "parallel_workers": 0,
+        "debug": False,
+    }
+    (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    for name, path in paths.items():
+        (folder / name).mkdir()
+        model = {"name": name, "implementation": "mlserver_runtime.OnnxModel", "parameters": {"uri": str(path)}}
+        (folder / name / "model-settings.json").write_text(json.dumps(model), encoding="utf-8")
+    runtime = ROOT / "benchmarks/peers/mlserver_runtime.py"
+    (folder / runtime.name).write_bytes(runtime.read_bytes())  # it imports from the folder that it serves
+    command = [str(PEERS_PYTHON.with_name("mlserver")), "start", str(folder)]
+    return start(command, work=folder, log="mlserver.log"), f"127.0.0.1:{grpc_port}"
+
+
+def start_litserve(paths: Mapping[str, Path], work: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start LitServe with two workers; returns its process and address."""
+    folder = work / "litserve"
+    folder.mkdir()
+    (port,) = free_ports(1)
+    models = folder / "models.json"
+    models.write_text(json.dumps({name: str(path) for name, path in paths.items()}), encoding="utf-8")
+    command = [str(PEERS_PYTHON), str(ROOT / "benchmarks/peers/litserve_server.py"), str(port), str(models)]
+    return start(command, work=folder, log="litserve.log"), f"127.0.0.1:{port}"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def listens(host: str, port: int) -> bool:
+    """Whether somebody accepts connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was measured, as JSON, as a table and as a plot."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: What the agent is held to: model, candidate, figure, bound, and whether the bound is the least or the most.
+TARGETS = (
+    ("squeezenet", "agent shared memory", "ratio", 0.90, "least"),
+    ("resnet50", "agent shared memory", "ratio", 0.97, "least"),
+    ("tiny", "agent inline", "added_us", 500.0, "most"),
+    ("squeezenet", "agent shared memory", "throughput_ratio_2", 0.80, "least"),
+)
+_COLUMNS = (
+    ("p50", "p50_us", "{:.0f} us"),
+    ("p99", "p99_us", "{:.0f} us"),
+    ("of in process", "ratio", "{:.2f}"),
+    ("added", "added_us", "{:.0f} us"),
+    ("1 client", "per_second_1", "{:.0f}/s"),
+    ("2 clients", "per_second_2", "{:.0f}/s"),
+    ("of in process", "throughput_ratio_2", "{:.2f}"),
+)
+
+
+def write(result: dict[str, Any], folder: Path) -> None:
+    """Write ``results.json`` and ``results.md``."""
+    (folder / "results.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    (folder / "results.md").write_text(table(result) + "\n", encoding="utf-8")
+
+
+def table(result: dict[str, Any]) -> str:
+    """Write everything as Markdown."""
+    about = result["machine"]
+    heading = (
+        f"{about['cpu']}, {about['cores']} cores, {about['memory_mb']} MB, Linux {about['kernel']} "
+        f"{about['architecture']}; Python {about['python']}, onnxruntime {about['onnxruntime']}, "
+        f"grpcio {about['grpcio']}, NumPy {about['numpy']}; load before the run {about['load_before']:.2f}; "
+        f"{result['time']}{'; quick run, figures are rough' if result['quick'] else ''}"
+    )
+    lines = [heading]
+    for name, model in result["models"].items():
+        lines += ["", f"**{name}**: {model['what']}, {model['input_mb']} MB in", ""]
+        rows = [
+            [candidate, *(form.format(figures[key]) for _, key, form in _COLUMNS)]
+            for candidate, figures in model["candidates"].items()
+        ]
+        lines += _markdown(["", *(title for title, _, _ in _COLUMNS)], rows)
+    lines += ["", "**servers**", ""]
+    rows = [
+        [
+            name,
+            f"{figures['start_seconds']:.1f} s",
+            f"{figures['rss_empty_mb']:.0f} MB" if "rss_empty_mb" in figures else "",
+            f"{figures['rss_mb']:.0f} MB",
+            f"{figures['installed_mb']:.0f} MB",
+        ]
+        for name, figures in result["servers"].items()
+    ]
+    lines += _markdown(["", "start to first prediction", "RSS without models", "RSS with them", "installed"], rows)
+    lines += ["", "**targets**", "", *_targets(result)]
+    lines += [f"absent: {reason}" for reason in result["absent"]]
+    return "\n".join(lines)
+
+
+def _targets(result: dict[str, Any]) -> list[str]:
+    lines = []
+    for model, candidate, figure, bound, kind in TARGETS:
+        if model not in result["models"]:
+            continue
+        got = result["models"][model]["candidates"][candidate][figure]
+        met = got >= bound if kind == "least" else got <= bound
+        lines.append(
+            f"- {model}, {candidate}, {figure}: at {kind} {bound:g}, got {got:.3g}: {'met' if met else 'MISSED'}"
+        )
+    return lines
+
+
+def _markdown(head: list[str], rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[index]) for row in [head, *rows]) for index in range(len(head))]
+    rule = ["-" * width for width in widths]
+    return [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in [head, rule, *rows]
+    ]
+
+
+def plot(folder: Path, python: Path) -> None:
+    """Draw ``results.png`` with the peers' environment, which has the library for it."""
+    if not python.exists():
+        sys.stdout.write("no plot: its library is in .venv/peers, which is not there\n")
+        return
+    script = __file__.replace("report.py", "plot.py")
+    subprocess.run([str(python), script, str(folder)], check=True, timeout=120)  # noqa: S603 # the project's own program

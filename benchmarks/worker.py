@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One client in a process of its own: it predicts when it is told to, and reports how long that took.
+
+Runs in the environment of whatever it talks to, so it needs NumPy and that library alone. Commands and answers are
+lines of JSON on its standard input and output.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import importlib
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Predict = Callable[[Array], Array]
+
+
+def in_process(spec: dict[str, Any]) -> Predict:
+    """ONNX Runtime in this process, with the agent's options."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    runtime = importlib.import_module("onnxruntime")
+    runtime.set_default_logger_severity(3)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = runtime.InferenceSession(spec["path"], options, providers=["CPUExecutionProvider"])
+    return lambda array: np.asarray(session.run(None, {spec["input"]: array})[0])
+
+
+def agent(spec: dict[str, Any]) -> Predict:
+    """The agent, through the client that inference components use."""
+    contract = importlib.import_module("edge_contract.client")
+    client = contract.AgentClient(spec["address"], shared_memory=spec["shared_memory"], timeout=60.0)
+
+    def predict(array: Array) -> Array:
+        outputs: dict[str, Array] = client.predict(spec["model"], {spec["input"]: array})
+        return next(iter(outputs.values()))
+
+    return predict
+
+
+def mlserver(spec: dict[str, Any]) -> Predict:
+    """MLServer over gRPC with raw contents, its quickest way."""
+    grpc = importlib.import_module("grpc")
+    messages = importlib.import_module("mlserver.grpc.dataplane_pb2")
+    stubs = importlib.import_module("mlserver.grpc.dataplane_pb2_grpc")
+    unbounded = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    stub = stubs.GRPCInferenceServiceStub(grpc.insecure_channel(spec["address"], options=unbounded))
+    kind = {"float32": "FP32", "uint8": "UINT8"}[spec["dtype"]]
+
+    def predict(array: Array) -> Array:
+        given = messages.ModelInferRequest.InferInputTensor(name=spec["input"], datatype=kind, shape=array.shape)
+        answer = stub.ModelInfer(
+            messages.ModelInferRequest(model_name=spec["model"], inputs=[given], raw_input_contents=[array.tobytes()])
+        )
+        output = answer.outputs[0]
+        return np.frombuffer(answer.raw_output_contents[0], np.float32).reshape(tuple(output.shape))
+
+    return predict
+
+
+def litserve(spec: dict[str, Any]) -> Predict:
+    """LitServe over HTTP with JSON, as its clients do."""
+    host, port = spec["address"].split(":")
+    connection = http.client.HTTPConnection(host, int(port))
+
+    def predict(array: Array) -> Array:
+        body = {"model": spec["model"], "shape": array.shape, "data": base64.b64encode(array.tobytes()).decode()}
+        connection.request("POST", "/predict", json.dumps(body), {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        if response.status != http.HTTPStatus.OK:
+            raise RuntimeError(f"LitServe: expected 200, got {response.status}: {answer}")
+        return np.frombuffer(base64.b64decode(answer["data"]), np.float32).reshape(tuple(answer["shape"]))
+
+    return predict
+
+
+TRANSPORTS = {"in_process": in_process, "agent": agent, "mlserver": mlserver, "litserve": litserve}
+
+
+def latencies(predict: Predict, array: Array, iterations: int) -> list[int]:
+    """Nanoseconds of each prediction, one after the other."""
+    found = []
+    for _ in range(iterations):
+        started = time.perf_counter_ns()
+        predict(array)
+        found.append(time.perf_counter_ns() - started)
+    return found
+
+
+def throughput(predict: Predict, array: Array, seconds: float, clients: int) -> float:
+    """Predictions a second of so many threads."""
+    counts = [0] * clients
+    started = time.perf_counter()
+
+    def run(index: int) -> None:
+        while time.perf_counter() - started < seconds:
+            predict(array)
+            counts[index] += 1
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.perf_counter() - started)
+
+
+def main() -> None:
+    """Serve the commands on standard input until it ends."""
+    spec = json.loads(sys.argv[1])
+    generator = np.random.default_rng(0)
+    array: Array = (generator.random(spec["shape"]) * 255).astype(spec["dtype"])
+    predict = TRANSPORTS[spec["transport"]](spec)
+    for line in sys.stdin:
+        command = json.loads(line)
+        answer: Any
+        if command["do"] == "latencies":
+            answer = latencies(predict, array, command["iterations"])
+        elif command["do"] == "throughput":
+            answer = throughput(predict, array, command["seconds"], command["clients"])
+        else:  # the result, to be compared with the others'
+            answer = [float(number) for number in predict(array).ravel()[:32]]
+        print(json.dumps(answer), flush=True)  # noqa: T201 # the answer is the output
+
+
+if __name__ == "__main__":
+    main()
