@@ -14,18 +14,22 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from packaging.markers import Marker
 
 import edge_recipe
 from edge_contract.client import AgentClient
+from edge_contract.errors import AgentError
+from edge_package import read_package, write_directory
 from local.core_device.ipc_server import IpcError, IpcServer, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 SOURCE = Path(__file__).parents[2] / "component_src"
 
@@ -122,6 +126,147 @@ def test_the_unpacked_artifact_runs_isolated_and_is_configured_by_the_nucleus(
         assert process.stdout is not None
         events = [json.loads(line)["event"] for line in process.stdout]
     assert events == ["agent_ready", "agent_stopping", "agent_stopped"]
+
+
+@contextlib.contextmanager
+def running(
+    nucleus: tuple[Nucleus, Path], artifact: Path, work: Path, **parameters: str
+) -> Iterator[tuple[subprocess.Popen[str], AgentClient]]:
+    """The component, configured by the nucleus and ready; it captures to disk."""
+    service, ipc = nucleus
+    service.configuration = {
+        "DeviceFleetName": "fleet",
+        "CaptureDataDestination": "Disk",
+        "UnixSocketName": str(work / "agent.sock"),
+        **parameters,
+    }
+    with component(artifact, work, ipc, "secret") as process, AgentClient(work / "agent.sock") as client:
+        client.wait_until_ready(20)
+        yield process, client
+
+
+def events_until_the_end(process: subprocess.Popen[str]) -> dict[str, dict[str, Any]]:
+    """The last record of each event in a log; the process has to end by itself."""
+    assert process.stdout is not None
+    return {record["event"]: record for record in map(json.loads, process.stdout)}
+
+
+class TestConfiguration:
+    def test_a_change_is_applied_while_models_stay_loaded(
+        self,
+        nucleus: tuple[Nucleus, Path],
+        artifact: Path,
+        tmp_path: Path,
+        package: Path,
+        eventually: Callable[..., None],
+    ) -> None:
+        with running(nucleus, artifact, tmp_path, CaptureDataPushPeriodSeconds="3600") as (process, client):
+            client.load_model(str(package), "digits")
+            client.capture_data("digits", "a", {"x": np.ones((1, 4), np.float32)}, {})
+            nucleus[0].merge(CaptureDataPushPeriodSeconds="0.1", FolderPrefix="elsewhere", MaxModels="1")
+            eventually(lambda: list((tmp_path / "capture/elsewhere").rglob("*.jsonl")))
+            assert [model.name for model in client.list_models()] == ["digits"]
+            with pytest.raises(AgentError, match="at most 1 models"):
+                client.load_model(str(package), "another")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(15) == 0
+            applied = events_until_the_end(process)["configuration_applied"]
+        assert set(applied["changed"]) == {"capture_data_push_period_seconds", "folder_prefix", "max_models"}
+
+    def test_a_mistake_is_refused_and_what_ran_goes_on(
+        self, nucleus: tuple[Nucleus, Path], artifact: Path, tmp_path: Path
+    ) -> None:
+        with running(nucleus, artifact, tmp_path) as (process, client):
+            nucleus[0].merge(CaptureDataBatchSize="ten")
+            time.sleep(0.6)
+            nucleus[0].merge(CaptureDataBatchSize="5", MaxModels="3")
+            time.sleep(0.6)
+            assert client.list_models() == []
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(15) == 0
+            events = events_until_the_end(process)
+        assert "CaptureDataBatchSize: expected a whole number, got 'ten'" in events["configuration_refused"]["error"]
+        assert set(events["configuration_applied"]["changed"]) == {"capture_data_batch_size", "max_models"}
+
+    def test_what_only_a_new_process_can_take_ends_this_one_for_a_restart(
+        self, nucleus: tuple[Nucleus, Path], artifact: Path, tmp_path: Path, package: Path
+    ) -> None:
+        with running(nucleus, artifact, tmp_path, CaptureDataPushPeriodSeconds="3600") as (process, client):
+            client.load_model(str(package), "digits")
+            client.capture_data("digits", "a", {"x": np.ones((1, 4), np.float32)}, {})
+            nucleus[0].merge(UnixSocketMode="0666")
+            assert process.wait(20) == 75
+            assert events_until_the_end(process)["restart_needed"]["parameters"] == ["unix_socket_mode"]
+        assert list((tmp_path / "capture").rglob("*.jsonl"))  # it flushed before it went
+
+
+class TestHeartbeat:
+    def test_it_names_device_models_and_digests(
+        self,
+        nucleus: tuple[Nucleus, Path],
+        artifact: Path,
+        tmp_path: Path,
+        package: Path,
+        eventually: Callable[..., None],
+    ) -> None:
+        with running(nucleus, artifact, tmp_path, HeartbeatPeriodSeconds="1") as (_, client):
+            client.load_model(str(package), "alias")
+            client.predict("alias", {"x": np.ones((1, 4), np.float32)})
+            client.capture_data("alias", "a", {"x": np.ones((1, 4), np.float32)}, {})
+            eventually(lambda: [message for _, message in nucleus[0].published if message["Models"]])
+        topic, message = next(one for one in nucleus[0].published if one[1]["Models"])
+        assert topic == "gg/sageMakerEdgeManager/heartbeat"
+        assert (message["DeviceName"], message["DeviceFleetName"]) == ("dev-device-1", "fleet")
+        (model,) = message["Models"]
+        assert (model["ModelName"], model["ModelVersion"], model["ModelHandle"]) == ("digits", "1.0", "alias")
+        assert model["ModelDigest"] == read_package(package).manifest.digest
+        assert model["LatestInference"] == pytest.approx(time.time(), abs=30)
+        assert model["LatestSampleTime"] == pytest.approx(time.time(), abs=30)
+        assert {one["MetricName"]: one["Value"] for one in model["ModelMetrics"]}["Predictions"] == 1
+        values = {one["MetricName"]: one["Value"] for one in message["AgentMetrics"]}
+        assert values["CapturesAccepted"] == 1
+        assert values["MemoryBytes"] > 1_000_000
+
+    def test_a_nucleus_that_refuses_it_does_no_harm(
+        self, nucleus: tuple[Nucleus, Path], artifact: Path, tmp_path: Path, eventually: Callable[..., None]
+    ) -> None:
+        nucleus[0].refuses_publish = True
+        with running(nucleus, artifact, tmp_path, HeartbeatPeriodSeconds="1") as (process, client):
+            time.sleep(2.5)
+            nucleus[0].refuses_publish = False
+            eventually(lambda: nucleus[0].published)
+            assert client.list_models() == []
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(15) == 0
+            assert process.stdout is not None
+            events = [json.loads(line)["event"] for line in process.stdout]
+        assert events.count("heartbeat_not_sent") == 1  # said once, not every period
+        assert events.count("heartbeat_sent_again") == 1
+
+
+def test_doctor_sees_the_models_of_the_device(nucleus: tuple[Nucleus, Path], artifact: Path, tmp_path: Path) -> None:
+    service, ipc = nucleus
+    work = tmp_path / "work" / "agent"
+    model = tmp_path / "work" / "model"
+    work.mkdir(parents=True)
+    write_directory(model_name="digits", model_version="1.0", files={"labels.txt": b"a"}, target=model)
+    service.configuration = {"DeviceFleetName": "fleet", "BucketName": "bucket", "UnixSocketName": "agent.sock"}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "AWS_IOT_THING_NAME": "dev-device-1",
+        "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": str(ipc),
+        "SVCUID": "secret",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+    command = [sys.executable, "-I", str(artifact), "doctor"]
+    done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{model}: digits 1.0, {read_package(model).manifest.digest[:12]}" in done.stdout
+    (model / "labels.txt").write_bytes(b"b")
+    done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert re.search(r"BAD +model +.*labels.txt", done.stdout)
 
 
 def test_a_nucleus_that_refuses_is_reported(nucleus: tuple[Nucleus, Path], artifact: Path, tmp_path: Path) -> None:
