@@ -20,9 +20,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from local.aws.server import EmbeddedAwsError
 from local.commands import CommandError
-from local.demo import evidence
+from local.demo import evidence, page
 from local.demo.baseline import classify
-from local.demo.report import Report, percentile
+from local.demo.report import Prediction, Report, percentile
 from local.system import ROOT, LocalSystem, LocalSystemError
 
 STAGE = "dev"
@@ -84,6 +84,17 @@ class Demo:
             model_version=str(loaded["model_version"]),
             model_digest=str(loaded["digest"]),
             declared_digest=_declared_digest(self._system),
+            labels=names,
+            predictions=[
+                Prediction(
+                    image=entry["image"],
+                    true_label=_true_label(Path(entry["image"])),
+                    label=str(entry["label"]),
+                    score=float(entry["score"]),
+                    predict_ms=float(entry["predict_ms"]),
+                )
+                for entry in predictions
+            ],
             images=len(self._images),
             accuracy=right / len(self._images),
             differing_labels=sorted(name for name, label in baseline.items() if labels.get(name) != label),
@@ -176,8 +187,10 @@ def main() -> int:
         console.print(f"[bold red]failed[/]  {error}", highlight=False)
         return 1
     report.write(directory / "report.json")
+    page.write(directory / "report.html", report, images=MODEL / "held_out")
     report.show(console)
-    console.print(f"the same as JSON: {os.path.relpath(directory / 'report.json')}", highlight=False)
+    console.print(f"the same as a page: {os.path.relpath(directory / 'report.html')}", highlight=False)
+    console.print(f"and as JSON: {os.path.relpath(directory / 'report.json')}", highlight=False)
     return 1 if report.faults() else 0
 
 

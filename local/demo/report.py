@@ -17,6 +17,17 @@ MINIMAL_ACCURACY = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One image, by its file's name, as the device's log has it."""
+
+    image: str
+    true_label: str
+    label: str
+    score: float
+    predict_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """All that the demo found; durations in the units that their names say."""
 
@@ -27,6 +38,8 @@ class Report:
     model_version: str
     model_digest: str
     declared_digest: str
+    labels: Sequence[str]
+    predictions: Sequence[Prediction]
     images: int
     accuracy: float
     differing_labels: Sequence[str]

@@ -82,6 +82,7 @@ def test_the_demo_predicts_captures_and_reports() -> None:
     assert {address for address, _port in added} == {"0100007F"}, "something listened elsewhere than on 127.0.0.1"
     report = json.loads((DIRECTORY / "report.json").read_text())
     assert report["faults"] == []
+    assert "All is as it must be." in (DIRECTORY / "report.html").read_text(encoding="utf-8")
     assert report["images"] == report["captures"] == report["messages"] == IMAGES == 360
     assert report["accuracy"] >= 0.95
     assert report["differing_labels"] == []
