@@ -34,16 +34,25 @@ class EnvironmentStage(cdk.Stage):
                 f'{environment.name}: edge_manager = "{environment.edge_manager}" is not built yet: AWS discontinued '
                 'SageMaker Edge Manager on 26 April 2024; use edge_manager = "open"'
             )
-        model = load_model(environment.inference.model)
+        model = load_model(environment.inference.model, task="image-classification")
+        detection = environment.detection
+        detector = None if detection is None else load_model(detection.model, task="object-detection")
         prefix = environment.namespace
         fleet = FleetStack(self, "Fleet", environment=environment, stack_name=f"{prefix}-Fleet")
-        models = ModelsStack(self, "Models", environment=environment, model=model, stack_name=f"{prefix}-Models")
+        models = ModelsStack(
+            self,
+            "Models",
+            environment=environment,
+            models=[model] if detector is None else [model, detector],
+            stack_name=f"{prefix}-Models",
+        )
         release = ReleaseStack(
             self,
             "Release",
             environment=environment,
             sources=load_sources(),
             model=model,
+            detector=detector,
             lock=ComponentLock.read(LOCK),
             stack_name=f"{prefix}-Release",
         )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edge_constructs.component_source import ComponentSource, load_component, model_component
-from edge_constructs.model_folder import ModelFolder, load_model_folder
+from edge_constructs.model_folder import ModelFolder, ModelFolderError, load_model_folder
 
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "components.lock"
@@ -16,6 +16,7 @@ _SOURCES = ROOT / "component_src"
 FOLDERS = {
     "agent": ("edge_contract", "edge_install", "edge_package"),
     "image_classification": ("edge_contract", "edge_inference", "edge_install"),
+    "object_detection": ("edge_contract", "edge_inference", "edge_install"),
 }
 
 
@@ -24,13 +25,19 @@ def load_sources() -> dict[str, ComponentSource]:
     return {folder: load_component(_SOURCES / folder, common=common) for folder, common in FOLDERS.items()}
 
 
-def load_model(name: str) -> ModelFolder:
+def load_model(name: str, *, task: str | None = None) -> ModelFolder:
     """A model of `models/` by its folder's name.
 
     Raises:
-        ModelFolderError: there is none, or it is wrong.
+        ModelFolderError: there is none, it is wrong, or it is for another task than `task`.
     """
-    return load_model_folder(ROOT / "models" / name)
+    model = load_model_folder(ROOT / "models" / name)
+    if task not in {None, model.task}:
+        raise ModelFolderError(
+            f'{model.folder / "model.toml"}: task: expected "{task}", because the environment gives this model to that '
+            f'component, got "{model.task}"; name another model in the environment, or correct task'
+        )
+    return model
 
 
 def all_sources() -> list[ComponentSource]:

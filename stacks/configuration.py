@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from edge_constructs.model_folder import ModelFolder, Preprocessing
-from stacks.environment import Environment
+from stacks.environment import Environment, Inference
 
 HEARTBEAT_TOPIC = "gg/sageMakerEdgeManager/heartbeat"  # the agent's default, which its recipe grants
 
@@ -31,14 +31,13 @@ def agent_configuration(environment: Environment) -> dict[str, str]:
 
 
 def inference_configuration(
-    environment: Environment, *, model: ModelFolder, agent: str, model_component: str
+    inference: Inference, *, component: str, model: ModelFolder, agent: str, model_component: str
 ) -> dict[str, Any]:
-    """The inference component's parameters; labels and preprocessing come from the model's folder.
+    """An inference component's parameters; labels and preprocessing come from the model's folder.
 
     One component's files cannot be addressed from another's recipe on every nucleus, so they travel as configuration.
     The model's path is relative to the agent's work directory, as in AWS's samples.
     """
-    inference = environment.inference
     preprocessing = TypeAdapter(Preprocessing).dump_python(model.preprocessing)
     return {
         "EdgeManagerComponent": agent,
@@ -50,18 +49,17 @@ def inference_configuration(
         "ModelPath": f"../{model_component}",
         "Preprocessing": {key: _text(value) for key, value in preprocessing.items()},
         "PublishResultsOnTopic": inference.topic,
-        "accessControl": _publish_policy(environment),
+        "accessControl": _publish_policy(component, inference.topic),
     }
 
 
-def _publish_policy(environment: Environment) -> dict[str, Any]:
-    component = f"{environment.namespace}.com.edgemanager.ImageClassification"
+def _publish_policy(component: str, topic: str) -> dict[str, Any]:
     return {
         "aws.greengrass.ipc.mqttproxy": {
             f"{component}:mqttproxy:1": {
                 "policyDescription": "Publish inference results to the environment's topic.",
                 "operations": ["aws.greengrass#PublishToIoTCore"],
-                "resources": [environment.inference.topic],
+                "resources": [topic],
             }
         }
     }

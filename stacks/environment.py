@@ -48,6 +48,7 @@ DeviceName = Annotated[str, AfterValidator(_device_name)]
 SocketPath = Annotated[str, AfterValidator(_socket_path)]
 Days = Annotated[int, Field(ge=1, le=3650)]
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+Topic = Annotated[str, Field(pattern=r"^[^#+$\x00-\x1f]*$", max_length=256)]
 
 
 class EnvironmentFileError(ValueError):
@@ -99,9 +100,14 @@ class Inference:
     image_name: str = ""
     image_directory: str = ""
     interval_seconds: Annotated[int, Field(ge=1)] = 3600
-    topic: Annotated[str, Field(pattern=r"^[^#+$\x00-\x1f]*$", max_length=256)] = (
-        "gg/sageMakerEdgeManager/image-classification"
-    )
+    topic: Topic = "gg/sageMakerEdgeManager/image-classification"
+
+
+@_settings
+class Detection(Inference):
+    """What the object detection component does. Without this table it is not deployed."""
+
+    topic: Topic = "gg/sageMakerEdgeManager/object-detection"
 
 
 @_settings
@@ -138,6 +144,13 @@ class Environment:
     rollout: Rollout = Field(default_factory=Rollout)
     alarms: Alarms = Field(default_factory=Alarms)
     inference: Inference
+    detection: Detection | None = None
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Where results are published: one topic for each inference component that is deployed and publishes."""
+        deployed = (self.inference, self.detection)
+        return tuple(dict.fromkeys(one.topic for one in deployed if one is not None and one.topic))
 
     @property
     def thing_names(self) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ class FleetStack(cdk.Stack):
             policy_name=environment.device_policy,
             thing_prefix=f"{environment.namespace}-",
             role_alias_arn=exchange.alias.attr_role_alias_arn,
-            topics=[topic for topic in (environment.inference.topic, HEARTBEAT_TOPIC) if topic],
+            topics=[*environment.topics, HEARTBEAT_TOPIC],
         )
         DeviceFleet(
             self,

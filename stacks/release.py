@@ -15,7 +15,7 @@ from edge_constructs.model_folder import ModelFolder
 from edge_constructs.packaging_job import package_prefix
 from edge_constructs.published_artifact import ArtifactPublisher
 from stacks.configuration import agent_configuration, inference_configuration
-from stacks.environment import Environment
+from stacks.environment import Environment, Inference
 from stacks.fleet import log_retention
 
 
@@ -33,35 +33,32 @@ class ReleaseStack(cdk.Stack):
         environment: Environment,
         sources: Mapping[str, ComponentSource],
         model: ModelFolder,
+        detector: ModelFolder | None,
         lock: ComponentLock,
         **kwargs: Any,
     ) -> None:
         super().__init__(scope, id_, **kwargs)
         self._environment = environment
         self._lock = lock
-        model_source = model_component(model)
-        self._own = {source.name for source in (*sources.values(), model_source)}
+        self._sources = sources
+        models = [model] if detector is None else [model, detector]
+        self._own = {source.name for source in (*sources.values(), *map(model_component, models))}
         self._publisher = ArtifactPublisher(
             self, "Publisher", bucket=environment.artifact_bucket, log_retention=log_retention(environment)
         )
-        packaged = self._component("Model", model_source, package_prefix(model))
-        agent = self._published("Agent", "agent", sources)
-        inference = self._published("ImageClassification", "image_classification", sources)
+        agent = self._published("Agent", "agent")
+        components = [DeployedComponent(component=agent, merge=agent_configuration(environment))]
+        ids = ("Model", "ImageClassification")
+        components += self._inference(ids, "image_classification", environment.inference, model, agent)
+        if detector is not None and environment.detection is not None:
+            ids = ("Detector", "ObjectDetection")
+            components += self._inference(ids, "object_detection", environment.detection, detector, agent)
         deployment = FleetDeployment(
             self,
             "Deployment",
             name=f"{environment.namespace}-release",
             thing_group=environment.thing_group,
-            components=[
-                DeployedComponent(component=packaged),
-                DeployedComponent(component=agent, merge=agent_configuration(environment)),
-                DeployedComponent(
-                    component=inference,
-                    merge=inference_configuration(
-                        environment, model=model, agent=agent.name, model_component=packaged.name
-                    ),
-                ),
-            ],
+            components=components,
             public_components={
                 environment.greengrass.nucleus: environment.greengrass.nucleus_version,
                 "aws.greengrass.TokenExchangeService": environment.greengrass.token_exchange_service_version,
@@ -75,8 +72,19 @@ class ReleaseStack(cdk.Stack):
         )
         cdk.CfnOutput(self, "DeploymentId", value=deployment.resource.attr_deployment_id)
 
-    def _published(self, id_: str, folder: str, sources: Mapping[str, ComponentSource]) -> GreengrassComponent:
-        source = sources[folder]
+    def _inference(
+        self, ids: tuple[str, str], folder: str, settings: Inference, model: ModelFolder, agent: GreengrassComponent
+    ) -> list[DeployedComponent]:
+        """A model's component and the one that uses it; `ids` are their construct ids."""
+        packaged = self._component(ids[0], model_component(model), package_prefix(model))
+        user = self._published(ids[1], folder)
+        merge = inference_configuration(
+            settings, component=user.name, model=model, agent=agent.name, model_component=packaged.name
+        )
+        return [DeployedComponent(component=packaged), DeployedComponent(component=user, merge=merge)]
+
+    def _published(self, id_: str, folder: str) -> GreengrassComponent:
+        source = self._sources[folder]
         prefix = f"components/{self._environment.namespace}.{source.name}/{self._lock.version_of(source)}"
         artifact = self._publisher.publish(f"{id_}Artifact", files=source.files, key=f"{prefix}/{source.artifact}")
         component = self._component(id_, source, prefix)

@@ -15,6 +15,8 @@ from edge_package import Manifest, PackageError, make_manifest
 
 _settings = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
 
 class ModelFolderError(ValueError):
     """A model folder is not what it must be; the message names file, key, expectation and finding."""
@@ -40,7 +42,22 @@ class Evaluation:
 
     data: str
     images: int
-    accuracy: Annotated[float, Field(ge=0, le=1)]
+    accuracy: Share
+    mean_average_precision: Share | None = None
+
+
+@_settings
+class Optimization:
+    """What `edge-model optimize` changed, for whoever reviews the model: sizes in bytes, latencies in milliseconds."""
+
+    steps: Annotated[tuple[Literal["graph", "int8"], ...], Field(min_length=1)]
+    onnxruntime: str
+    size_before: Annotated[int, Field(ge=1)]
+    size: Annotated[int, Field(ge=1)]
+    latency_before_ms: Annotated[float, Field(gt=0)]
+    latency_ms: Annotated[float, Field(gt=0)]
+    accuracy_before: Share
+    accuracy: Share
 
 
 @_settings
@@ -53,8 +70,10 @@ class ModelFolder:
     description: str
     files: Annotated[tuple[Annotated[str, Field(pattern=r"^[^.]")], ...], Field(min_length=1)]
     labels: str
+    task: Literal["image-classification", "object-detection"] = "image-classification"
     preprocessing: Preprocessing
     evaluation: Evaluation
+    optimization: Optimization | None = None
 
     @property
     def component_name(self) -> str:
@@ -132,4 +151,4 @@ def _faults(model: ModelFolder) -> Iterator[str]:
             yield f"{model.labels}: expected labels in UTF-8, got {error.object[error.start : error.start + 1]!r}"
             return
         content = (model.folder / graphs[0]).read_bytes()
-        yield from graph_faults(graphs[0], content, preprocessing=model.preprocessing, labels=labels)
+        yield from graph_faults(graphs[0], content, task=model.task, preprocessing=model.preprocessing, labels=labels)

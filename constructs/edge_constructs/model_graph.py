@@ -12,14 +12,18 @@ if TYPE_CHECKING:
     from edge_constructs.model_folder import Preprocessing
 
 _CHANNELS = {"L": 1, "RGB": 3}
+_DETECTION = (1, 1, 4)  # the last lengths of a detector's outputs
 
 
-def graph_faults(name: str, content: bytes, *, preprocessing: Preprocessing, labels: Sequence[str]) -> Iterator[str]:
+def graph_faults(
+    name: str, content: bytes, *, task: str, preprocessing: Preprocessing, labels: Sequence[str]
+) -> Iterator[str]:
     """Say where an ONNX model and its description differ.
 
     Args:
         name: the model's file, for the messages.
         content: its bytes.
+        task: what its outputs are for.
         preprocessing: what becomes of an image.
         labels: one for each class.
     """
@@ -45,7 +49,10 @@ def graph_faults(name: str, content: bytes, *, preprocessing: Preprocessing, lab
             f"preprocessing.input: expected an input of {name} ({listed}), got {preprocessing.input!r}; write the "
             "input's name"
         )
-    yield from _output_faults(name, signature.outputs, labels)
+    if task == "object-detection":
+        yield from _detection_faults(name, signature.outputs)
+    else:
+        yield from _output_faults(name, signature.outputs, labels)
 
 
 def preprocessing_faults(preprocessing: Preprocessing) -> Iterator[str]:
@@ -94,6 +101,20 @@ def _output_faults(name: str, outputs: Sequence[GraphTensor], labels: Sequence[s
             f"labels: {name} expects {classes}, one for each class ({output}), got {len(labels)}; "
             "write one a line, in the order of the output"
         )
+
+
+def _detection_faults(name: str, outputs: Sequence[GraphTensor]) -> Iterator[str]:
+    listed = ", ".join(map(str, outputs)) or "none"
+    fits = [_ends(output, length) for output, length in zip(outputs, _DETECTION, strict=False)]
+    if len(fits) < len(_DETECTION) or not all(fits):
+        yield (
+            f"{name}: expected class ids [1, N, 1], scores [1, N, 1] and boxes [1, N, 4] as its first outputs, because "
+            f'task = "object-detection", got {listed}; export the detector with them, or correct task'
+        )
+
+
+def _ends(tensor: GraphTensor, length: int) -> bool:
+    return tensor.shape is None or (len(tensor.shape) > 0 and tensor.shape[-1] in {-1, length})
 
 
 def _fits(made: Sequence[int], wanted: Sequence[int]) -> bool:

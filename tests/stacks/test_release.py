@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edge_constructs.model_folder import ModelFolderError
 from edge_recipe import parse
+from stacks.application import build_app
 from stacks.components import LOCK
 
 
@@ -39,7 +42,7 @@ def test_every_recipe_obeys_the_rules_of_both_nuclei(recipes: dict[str, Any]) ->
 def test_versions_are_those_of_the_lock(recipes: dict[str, Any]) -> None:
     lock = json.loads(LOCK.read_text())
     assert {name: recipe["ComponentVersion"] for name, recipe in recipes.items()} == {
-        f"dev.{name}": list(history)[-1] for name, history in lock.items()
+        name: list(lock[name.removeprefix("dev.")])[-1] for name in recipes
     }
 
 
@@ -112,3 +115,25 @@ def test_every_scalar_that_is_merged_is_a_string(deployment: dict[str, Any]) -> 
 def test_the_inference_component_depends_on_what_is_deployed(recipes: dict[str, Any]) -> None:
     dependencies = recipes["dev.com.edgemanager.ImageClassification"]["ComponentDependencies"]
     assert {"dev.com.edgemanager.Agent", "dev.com.edgemanager.model.digits"} == set(dependencies)
+
+
+def test_object_detection_is_deployed_where_an_environment_asks_for_it(assembly: Path, recipes: dict[str, Any]) -> None:
+    assert "dev.com.edgemanager.ObjectDetection" not in recipes
+    (template,) = (assembly / "assembly-staging").glob("*Release*.template.json")
+    resources = json.loads(template.read_text(encoding="utf-8"))["Resources"].values()
+    (deployment,) = (r for r in resources if r["Type"] == "AWS::GreengrassV2::Deployment")
+    components = deployment["Properties"]["Components"]
+    merge = json.loads(components["staging.com.edgemanager.ObjectDetection"]["ConfigurationUpdate"]["Merge"])
+    assert merge["ModelPath"] == "../staging.com.edgemanager.model.digitdetector"
+    assert merge["PublishResultsOnTopic"] == "gg/sageMakerEdgeManager/object-detection"
+    (policy,) = merge["accessControl"]["aws.greengrass.ipc.mqttproxy"].items()
+    assert policy[0] == "staging.com.edgemanager.ObjectDetection:mqttproxy:1"
+    assert policy[1]["resources"] == [merge["PublishResultsOnTopic"]]
+    assert "staging.com.edgemanager.model.digitdetector" in components
+    (fleet,) = (assembly / "assembly-staging").glob("*Fleet*.template.json")
+    assert f"topic/{merge['PublishResultsOnTopic']}" in fleet.read_text(encoding="utf-8")
+
+
+def test_a_model_for_another_task_is_refused() -> None:
+    with pytest.raises(ModelFolderError, match=r'expected "image-classification".*got "object-detection"'):
+        build_app(context={"env": "dev", "dev.inference.model": "digitdetector"})
