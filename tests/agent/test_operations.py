@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator of the agent uses: its flags, doctor, metrics and counters."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from edge_contract.client import AgentClient, CaptureStatus
+from edge_contract.errors import AgentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.agent.conftest import AgentProcess
+
+X = np.array([[1, 2, 3, 4]], np.float32)
+DOCUMENT = Path(__file__).parents[2] / "docs/operations/agent.md"
+SOURCES = Path(__file__).parents[2] / "component_src"
+
+
+def scrape(path: Path, target: str = "/metrics") -> tuple[int, str]:
+    """What a scraper gets from the socket."""
+    connection = http.client.HTTPConnection("localhost", timeout=5)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(path))
+    connection.request("GET", target)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, text
+
+
+def values(text: str) -> dict[str, float]:
+    """The samples of an exposition by name and labels."""
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+class TestMetricsSocket:
+    def test_it_gives_what_was_counted(self, agent: AgentProcess, package: Path) -> None:
+        metrics = agent.work / "metrics.sock"
+        agent.start(MetricsSocketName="metrics.sock", CaptureDataPushPeriodSeconds="0.1", UnixSocketMode="0600")
+        assert stat.S_IMODE(metrics.stat().st_mode) == 0o600
+        with agent.client() as client:
+            client.load_model(str(package), "digits")
+            for _ in range(3):
+                client.predict("digits", {"x": X})
+            with pytest.raises(AgentError):
+                client.predict("digits", {"x": X.astype(np.float64)})
+            client.capture_data("digits", "a", {"x": X}, {})
+        status, text = scrape(metrics)
+        got = values(text)
+        assert status == 200
+        assert got["edge_agent_predictions_total"] == 3
+        assert got['edge_agent_model_predictions_total{handle="digits",model="digits"}'] == 3
+        assert got['edge_agent_model_inference_seconds_total{handle="digits",model="digits"}'] > 0
+        assert got["edge_agent_captures_accepted_total"] == 1
+        assert any(name.startswith("edge_agent_model_info{") and 'version="1.0"' in name for name in got)
+        assert scrape(metrics, "/other")[0] == 404
+        assert agent.stop() == 0
+        assert not metrics.exists()
+
+
+class TestCounters:
+    def test_with_a_database_they_survive_a_restart_and_crashes_are_counted(
+        self, agent: AgentProcess, package: Path, eventually: Callable[..., None]
+    ) -> None:
+        parameters: dict[str, Any] = {"DbEnable": "true", "MetricsSocketName": "m.sock", "CaptureDataPushPeriodSeconds": "0.05"}
+        agent.start(**parameters)
+        with agent.client() as client:
+            client.load_model(str(package), "digits")
+            client.predict("digits", {"x": X})
+            client.capture_data("digits", "a", {"x": X}, {})
+            eventually(lambda: client.capture_status("a") is CaptureStatus.SUCCESS)
+        agent.stop()
+        agent.start(**parameters)
+        with agent.client() as client:
+            assert client.capture_status("a") is CaptureStatus.SUCCESS
+        agent.stop(signal.SIGKILL)
+        agent.start(**parameters)
+        got = values(scrape(agent.work / "m.sock")[1])
+        assert got["edge_agent_starts_total"] == 3
+        assert got["edge_agent_crashes_total"] == 1
+        assert got["edge_agent_predictions_total"] == 1
+        assert got["edge_agent_captures_delivered_total"] == 1
+
+    def test_without_one_they_begin_anew(self, agent: AgentProcess) -> None:
+        for _ in range(2):
+            agent.start(MetricsSocketName="m.sock")
+            assert values(scrape(agent.work / "m.sock")[1])["edge_agent_starts_total"] == 1
+            agent.stop()
+        assert not (agent.work / "counters.json").exists()
+
+    def test_damaged_ones_are_pointed_out(self, agent: AgentProcess) -> None:
+        (agent.work / "counters.json").write_text("[]")
+        agent.start(DbEnable="true")
+        assert agent.events("counters_unreadable")
+
+
+class TestFlags:
+    def test_the_flags_of_edge_managers_agent_work(self, agent: AgentProcess, package: Path) -> None:
+        # -c is what the helper gives already
+        agent.start("-f", "-a", str(agent.work / "other.sock"), "-m", "5000000", wait=False)
+        with AgentClient(agent.work / "other.sock", shared_memory=False) as client:
+            client.wait_until_ready(20)
+            client.load_model(str(package), "digits")
+            with pytest.raises(AgentError, match="RESOURCE_EXHAUSTED"):
+                client.predict("digits", {"x": np.zeros((400_000, 4), np.float32)})
+            assert client.predict("digits", {"x": np.zeros((200_000, 4), np.float32)})["y"].shape == (200_000, 3)
+
+    def test_edge_managers_own_configuration_file_is_enough(self, agent: AgentProcess, package: Path) -> None:
+        agent.work.joinpath("edge.json").write_text(
+            json.dumps(
+                {
+                    "sagemaker_edge_core_device_name": "named-in-the-file",
+                    "sagemaker_edge_core_device_fleet_name": "fleet",
+                    "sagemaker_edge_core_capture_data_push_period_seconds": 1,
+                    "sagemaker_edge_provider_provider_path": "/opt/libprovider_aws.so",
+                }
+            )
+        )
+        agent.start("-c", "edge.json", "-a", str(agent.socket))
+        with agent.client() as client:
+            client.load_model(str(package), "digits")
+            client.capture_data("digits", "a", {"x": X}, {})
+        assert agent.stop() == 0
+        (record,) = agent.disk_records()
+        assert record["eventMetadata"]["deviceId"] == "named-in-the-file"
+        (event,) = agent.events("parameters_without_effect")
+        assert event["names"] == ["sagemaker_edge_provider_provider_path"]
+
+    def test_a_changed_file_is_read_again_at_a_signal(
+        self, agent: AgentProcess, eventually: Callable[..., None]
+    ) -> None:
+        agent.start()
+        config = agent.work / "config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "CaptureDataBatchSize": "7"}))
+        agent.process.send_signal(signal.SIGUSR1)
+        eventually(lambda: agent.events("configuration_applied"))
+        assert agent.events("configuration_applied")[0]["changed"] == ["capture_data_batch_size"]
+
+
+class TestDoctor:
+    def doctor(self, agent: AgentProcess, **parameters: str) -> subprocess.CompletedProcess[str]:
+        config = agent.work / "doctor.json"
+        config.write_text(json.dumps({"DeviceFleetName": "f", "UnixSocketName": str(agent.socket), **parameters}))
+        return subprocess.run(
+            [sys.executable, "-m", "edge_agent", "doctor", "-c", str(config)],
+            cwd=agent.work,
+            env={**agent._environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def test_it_tells_what_a_run_would_find(self, agent: AgentProcess, package: Path) -> None:
+        before = sorted(agent.work.rglob("*"))
+        done = self.doctor(agent, CaptureDataDestination="Disk")
+        assert done.returncode == 0, done.stdout
+        assert "free; no agent runs there" in done.stdout
+        assert "CPUExecutionProvider" in done.stdout
+        assert "none needed: captures stay on this device" in done.stdout
+        assert sorted(agent.work.rglob("*")) == [*before, agent.work / "doctor.json"]  # it changed nothing
+        agent.start()
+        with agent.client() as client:
+            client.load_model(str(package), "digits")
+        assert f"an agent answers; loaded models: digits ({package})" in self.doctor(agent, BucketName="bucket").stdout
+        agent.stop(signal.SIGKILL)
+        assert "left by an agent that is gone" in self.doctor(agent, BucketName="bucket").stdout
+
+    @pytest.mark.parametrize(
+        ("parameters", "finding"),
+        [
+            ({}, "BucketName"),
+            ({"BucketName": "b-1", "ExecutionProviders": "QNNExecutionProvider"}, "QNNExecutionProvider is not in"),
+            ({"BucketName": "b-1", "RootCertsPath": "absent"}, "RootCertsPath"),
+            ({"BucketName": "b-1", "UnixSocketName": "absent/a.sock"}, "UnixSocketName"),
+        ],
+    )
+    def test_what_is_in_a_runs_way_is_marked(
+        self, agent: AgentProcess, parameters: dict[str, str], finding: str
+    ) -> None:
+        done = self.doctor(agent, **parameters)
+        assert done.returncode == 1
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith("BAD")]
+        assert finding in line
+
+
+class TestSystemd:
+    def unit(self) -> str:
+        text = DOCUMENT.read_text(encoding="utf-8")
+        return text.split("```ini\n", 1)[1].split("```", 1)[0]
+
+    def test_the_documented_unit_is_one_that_systemd_takes(self, tmp_path: Path) -> None:
+        if (analyze := shutil.which("systemd-analyze")) is None:
+            pytest.skip("NOT TESTED: the unit file, as systemd-analyze is not installed")
+        # Where the document puts programs and users, a test machine has others.
+        text = self.unit().replace("/opt/edge-agent/venv/bin/python", sys.executable)
+        text = text.replace("User=edge-agent", "User=root").replace("Group=edge-agent", "Group=root")
+        path = tmp_path / "edge-agent.service"
+        path.write_text(text)
+        done = subprocess.run(
+            [analyze, "verify", "--man=no", str(path)], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert str(path.name) not in done.stderr  # no warnings about it either
+
+    def test_its_command_serves_and_ends_by_its_signal(self, agent: AgentProcess, package: Path) -> None:
+        lines = dict(line.split("=", 1) for line in self.unit().splitlines() if "=" in line)
+        config = agent.work / "agent.json"
+        example = DOCUMENT.read_text(encoding="utf-8").split("```json\n", 1)[1].split("```", 1)[0]
+        keys = json.loads(example)
+        keys = {key: value for key, value in keys.items() if "provider_aws" not in key and "root_path" not in key}
+        config.write_text(json.dumps({**keys, "sagemaker_edge_core_capture_data_disk_path": str(agent.work / "c")}))
+        replaced = {
+            "/opt/edge-agent/venv/bin/python": sys.executable,
+            "/opt/edge-agent/agent": str(SOURCES / "agent"),
+            "/etc/edge-agent/agent.json": str(config),
+            "/run/edge-agent/agent.sock": str(agent.socket),
+        }
+        command = [replaced.get(word, word) for word in shlex.split(lines["ExecStart"])]
+        command.remove("-I")  # the source tree keeps the common packages elsewhere than an artifact does
+        environment = {**agent._environment, "PATH": os.environ["PATH"]}
+        with subprocess.Popen(command, cwd=agent.work, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            with agent.client() as client:
+                client.wait_until_ready(20)
+                client.load_model(str(package), "digits")
+                assert client.predict("digits", {"x": X})["y"].shape == (1, 3)
+            process.send_signal(getattr(signal, lines["KillSignal"]))
+            assert process.wait(int(lines["TimeoutStopSec"])) == 0
