@@ -235,11 +235,22 @@ def agent(tmp_path: Path, s3: S3) -> Iterator[AgentProcess]:
 
 
 @pytest.fixture(scope="module")
-def shared_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
-    """One agent for all tests of a module that leave nothing behind but captures; it captures to disk."""
-    with _agent(tmp_path_factory.mktemp("shared") / "work", {}) as process:
-        process.start(MaxModels="2")
-        yield process
+def shared_agent_with(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., AgentProcess]]:
+    """Starts agents for all tests of a module; they capture to disk."""
+    with contextlib.ExitStack() as started:
+
+        def start(**parameters: Any) -> AgentProcess:
+            process = started.enter_context(_agent(tmp_path_factory.mktemp("shared") / "work", {}))
+            process.start(**parameters)
+            return process
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def shared_agent(shared_agent_with: Callable[..., AgentProcess]) -> AgentProcess:
+    """One agent for all tests of a module that leave nothing behind but captures."""
+    return shared_agent_with(MaxModels="2")
 
 
 @pytest.fixture
