@@ -68,6 +68,10 @@ demo: $(VENV)/local.stamp $(VENV)/aws.stamp node_modules/cdk.stamp ## from clone
 test: check ## everything: the checks below, then every test with the end-to-end run
 	@$(PY) -m pytest
 
+.PHONY: soak
+soak: $(VENV)/dev.stamp ## the long forms of the fault and fuzz tests
+	@$(PY) -m pytest -m soak --timeout=3600
+
 # --- its parts ------------------------------------------------------------------------------------------------------
 .PHONY: check
 check: lint types synth ## lint, types, synth with cdk-nag and cfn-lint; needs no network once set up
