@@ -24,6 +24,8 @@ from edge_agent.service import Service
 from edge_agent.shared_memory import Segments
 
 if TYPE_CHECKING:
+    import grpc
+
     from edge_agent.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -82,10 +84,9 @@ class Application:
                 segments=Segments(),
                 metrics=self._metrics,
             )
-            self._server = server.make_server(
-                Service(agent), max_message_bytes=parameters.max_message_bytes, max_predictions=running + waiting
-            )
-            unix_socket.bind(self._server, path, mode=parameters.unix_socket_mode, group=parameters.unix_socket_group)
+            self._service = Service(agent)
+            self._servers = [self._bound_server()]
+            self._socket = path.lstat()
             if parameters.metrics_socket_name is not None:
                 metrics_socket = prometheus.MetricsSocket(
                     parameters.metrics_socket_name,
@@ -100,7 +101,7 @@ class Application:
         _set_environment(self._parameters)
         self._captures.start()
         self._heartbeat.worker.start()
-        self._server.start()
+        self._servers[0].start()
         fields = {
             "socket": str(self._parameters.unix_socket_name),
             "device": self._parameters.device_name,
@@ -131,12 +132,32 @@ class Application:
         _LOG.info("configuration_applied", extra={"fields": {"changed": changed}})
         return []
 
+    def keep_socket(self) -> None:
+        """Listen again when somebody removed the socket; clients that are connected notice nothing."""
+        path = self._parameters.unix_socket_name
+        try:
+            if os.path.samestat(path.lstat(), self._socket):
+                return
+        except OSError:
+            pass  # gone, or its directory is
+        try:
+            unix_socket.claim(path)
+            added = self._bound_server()
+        except unix_socket.OccupiedError as error:
+            _LOG.error("socket_lost", extra={"fields": {"socket": str(path), "error": str(error)}})
+            return
+        self._socket = path.lstat()
+        added.start()
+        self._servers.append(added)
+        _LOG.warning("socket_restored", extra={"fields": {"socket": str(path)}})
+
     def stop(self) -> None:
         """Finish what runs and flush, within bounds."""
         started = time.monotonic()
         _LOG.info("agent_stopping")
         with self._held:
-            self._server.stop(grace=_CALLS_SECONDS).wait()
+            for ending in [one.stop(grace=_CALLS_SECONDS) for one in self._servers]:
+                ending.wait()
             self._heartbeat.stop(_HEARTBEAT_SECONDS)
             self._captures.stop(_FLUSH_SECONDS)
             for model in self._models.list():
@@ -144,6 +165,16 @@ class Application:
             self._metrics.save(running=False)
             self._parameters.unix_socket_name.unlink(missing_ok=True)
         _LOG.info("agent_stopped", extra={"fields": {"seconds": round(time.monotonic() - started, 3)}})
+
+    def _bound_server(self) -> grpc.Server:
+        parameters = self._parameters
+        running, waiting = parameters.max_concurrent_predictions, parameters.max_queued_predictions
+        made = server.make_server(
+            self._service, max_message_bytes=parameters.max_message_bytes, max_predictions=running + waiting
+        )
+        path = parameters.unix_socket_name
+        unix_socket.bind(made, path, mode=parameters.unix_socket_mode, group=parameters.unix_socket_group)
+        return made
 
 
 def _native_root(parameters: Settings) -> Path:

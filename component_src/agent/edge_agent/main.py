@@ -26,6 +26,7 @@ _LOG = logging.getLogger(__name__)
 _STOP, _CONFIGURATION = "stop", "configuration"
 #: Ends the process so that whoever started it starts it again, with the configuration of then.
 EXIT_RESTART = 75
+_WATCH_SECONDS = 2.0
 _SETTLE_SECONDS = 0.3  # a nucleus tells of a deployment key by key
 
 
@@ -78,9 +79,14 @@ def _run(arguments: argparse.Namespace, words: queue.SimpleQueue[str], nucleus: 
     try:
         if nucleus is not None and arguments.config is None:
             nucleus.watch()
-        while words.get() != _STOP:
-            if _settled(words):
-                break
+        while True:
+            try:
+                word = words.get(timeout=_WATCH_SECONDS)
+            except queue.Empty:
+                application.keep_socket()
+                continue
+            if word == _STOP or _settled(words):
+                return 0
             try:
                 needs_restart = application.apply(read())
             except SettingsError as error:
@@ -90,7 +96,6 @@ def _run(arguments: argparse.Namespace, words: queue.SimpleQueue[str], nucleus: 
             if needs_restart:
                 _LOG.warning("restart_needed", extra={"fields": {"parameters": needs_restart}})
                 return EXIT_RESTART
-        return 0
     finally:
         application.stop()
 

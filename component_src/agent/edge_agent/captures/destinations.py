@@ -123,5 +123,6 @@ class Bucket:
             with self._lock:
                 self._client = self._client or self._make_client()
             self._client.put_object(Bucket=self._name, Key=file.key, Body=file.data, ContentType=file.content_type)
-        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError) as error:
+        # The last is how botocore says that credentials are expired by the device's clock, however new they are.
+        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError, RuntimeError) as error:
             raise DeliveryError(f"{self.reference(file.key)}: {error}") from error
