@@ -57,14 +57,24 @@ class Demo:
             predictions = self._watch("predicting", lambda: list(self._system.events(inference, "prediction")))
         with self._timed("captures"):
             self._watch("captures in the bucket", lambda: list(evidence.read_captures(self._system).records))
+        messages: list[Mapping[str, Any]] = []
+
+        def received() -> list[Mapping[str, Any]]:
+            messages.extend(evidence.receive_messages(self._system))
+            return messages
+
+        with self._timed("messages"):
+            # The broker acknowledges before the rule has them, so the last ones may still be on their way.
+            self._watch("messages behind the rule", received)
         loaded = next(self._system.events(agent, "model_loaded"))
         self._system.stop_device()
         self._seconds["in all"] = time.monotonic() - started
-        return self._report(predictions, loaded)
+        return self._report(predictions, messages, loaded)
 
-    def _report(self, predictions: list[Mapping[str, Any]], loaded: Mapping[str, Any]) -> Report:
+    def _report(
+        self, predictions: list[Mapping[str, Any]], messages: list[Mapping[str, Any]], loaded: Mapping[str, Any]
+    ) -> Report:
         captures = evidence.read_captures(self._system)
-        messages = list(evidence.receive_messages(self._system))
         inventory = self._system.aws.inventory(assembly=self._system.assembly.path)
         labels = {entry["image"]: str(entry["label"]) for entry in predictions}
         baseline = classify(MODEL, self._images)
