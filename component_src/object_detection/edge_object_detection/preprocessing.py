@@ -31,10 +31,9 @@ class Frame:
 
     def to_image(self, box: npt.NDArray[Any]) -> list[float]:
         """Turn [xmin, ymin, xmax, ymax] in the model's pixels into the image's, cut at its edges, to a tenth."""
-        limits = (self.width, self.height, self.width, self.height)
-        return [
-            round(min(max(float(side) / self.scale, 0.0), limit), 1) for side, limit in zip(box.reshape(-1), limits)
-        ]
+        limits = (self.width, self.height) * 2
+        sides = (float(side) / self.scale for side in box.reshape(-1))
+        return [round(min(max(side, 0.0), float(limit)), 1) for side, limit in zip(sides, limits)]
 
 
 def load_image(path: Path, preprocessing: Preprocessing) -> tuple[npt.NDArray[Any], Frame]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The component as the process that it is on a device: the real agent beside it, AWS's IPC client in it."""
+"""An inference component as the process that it is on a device: the real agent beside it, AWS's IPC client in it."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parents[2]
-DIGITS = ROOT / "models" / "digits"
 TOKEN = "a token"  # noqa: S105 # of nothing
-AGENT, OWN = "dev.com.edgemanager.Agent", "dev.com.edgemanager.ImageClassification"
+AGENT = "dev.com.edgemanager.Agent"
 
 
 class NucleusService:
     """What the component needs of a nucleus, behind the local core device's IPC server."""
 
-    def __init__(self, configuration: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, own: str, configuration: dict[str, dict[str, Any]]) -> None:
+        self._own = own
         self.configuration = configuration
         self.published: list[tuple[str, dict[str, Any]]] = []
         self.refuse_publishing = False
         self._watchers: list[tuple[str, Stream]] = []
 
     def component_of(self, token: str) -> str | None:
-        return OWN if token == TOKEN else None
+        return self._own if token == TOKEN else None
 
     async def call(self, operation: str, request: Mapping[str, Any], stream: Stream) -> tuple[Mapping[str, Any], bool]:
-        component = request.get("componentName") or OWN
+        component = request.get("componentName") or self._own
         if operation == "GetConfiguration":
             if component not in self.configuration:
                 raise IpcError("ResourceNotFoundError", f"no component {component}")
@@ -74,9 +74,9 @@ class NucleusService:
 class Nucleus:
     """The service on its socket, in a thread."""
 
-    def __init__(self, directory: Path, configuration: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, directory: Path, own: str, configuration: dict[str, dict[str, Any]]) -> None:
         self._directory = directory
-        self.service = NucleusService(configuration)
+        self.service = NucleusService(own, configuration)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
@@ -111,7 +111,7 @@ class Process:
     def __init__(self, arguments: list[str], *, work: Path, log: Path, environment: Mapping[str, str]) -> None:
         self._log = log
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON"))}
-        paths = [str(ROOT / "component_src" / name) for name in ("agent", "image_classification", "common")]
+        paths = [str(ROOT / "component_src" / name) for name in ("agent", "common")]
         with log.open("ab") as file:
             self.popen = subprocess.Popen(
                 [sys.executable, *arguments],
@@ -136,39 +136,44 @@ class Process:
 
 
 class Device:
-    """A nucleus, the agent and the component, each started when a test says so."""
+    """A nucleus, the agent and a component, each started when a test says so.
 
-    def __init__(self, root: Path) -> None:
+    `folder` is the component's in component_src, `own` its name, `model` the folder of its model.
+    """
+
+    def __init__(self, root: Path, *, folder: str, own: str, model: str) -> None:
+        self._folder = folder
+        self._source = ROOT / "models" / model
         self.images = root / "images"
-        self.model = root / "dev.com.edgemanager.model.digits"
+        self.model = root / f"dev.com.edgemanager.model.{model}"
         self._agent_work = root / AGENT
-        self._own_work = root / OWN
+        self._own_work = root / own
         for directory in (self.images, self.model, self._agent_work, self._own_work):
             directory.mkdir()
         self._root = root
-        model = tomllib.loads((DIGITS / "model.toml").read_text(encoding="utf-8"))
-        files = {name: (DIGITS / name).read_bytes() for name in model["files"]}
-        write_directory(model_name="digits", model_version="1.0", files=files, target=self.model)
+        described = tomllib.loads((self._source / "model.toml").read_text(encoding="utf-8"))
+        files = {name: (self._source / name).read_bytes() for name in described["files"]}
+        write_directory(model_name=model, model_version="1.0", files=files, target=self.model)
         self.socket = root / "agent.sock"
         self._processes: list[Process] = []
         configuration: dict[str, dict[str, Any]] = {
             AGENT: {"UnixSocketName": str(self.socket)},
-            OWN: {
+            own: {
                 "EdgeManagerComponent": AGENT,
                 "ModelPath": f"../{self.model.name}",
                 "ImageDirectory": str(self.images),
                 "Labels": [str(digit) for digit in range(10)],
-                "Preprocessing": model["preprocessing"],
+                "Preprocessing": described["preprocessing"],
             },
         }
-        self.nucleus = Nucleus(root, configuration)
+        self.nucleus = Nucleus(root, own, configuration)
 
     @property
     def published(self) -> list[tuple[str, dict[str, Any]]]:
         return self.nucleus.service.published
 
     def add_images(self, count: int) -> list[str]:
-        paths = sorted((DIGITS / "held_out").iterdir())[:count]
+        paths = sorted((self._source / "held_out").glob("*.png"))[:count]
         for path in paths:
             shutil.copy(path, self.images)
         return [path.name for path in paths]
@@ -193,7 +198,7 @@ class Device:
 
     def start(self) -> Process:
         process = Process(
-            [str(ROOT / "component_src" / "image_classification")],
+            [str(ROOT / "component_src" / self._folder)],
             work=self._own_work,
             log=self._root / "component.log",
             environment={
@@ -221,7 +226,16 @@ class Device:
 
 @pytest.fixture
 def device(tmp_path: Path) -> Iterator[Device]:
-    device = Device(tmp_path)
+    own = "dev.com.edgemanager.ImageClassification"
+    device = Device(tmp_path, folder="image_classification", own=own, model="digits")
+    yield device
+    device.end()
+
+
+@pytest.fixture
+def detecting_device(tmp_path: Path) -> Iterator[Device]:
+    own = "dev.com.edgemanager.ObjectDetection"
+    device = Device(tmp_path, folder="object_detection", own=own, model="digitdetector")
     yield device
     device.end()
 
