@@ -7,17 +7,16 @@ scalar. What is missing is taken from the model; what is there must fit.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from edge_agent.errors import InvalidArgumentError
 from edge_contract import agent_pb2, tensors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import numpy as np
 
     from edge_agent.shared_memory import Reading
     from edge_contract import wire
@@ -26,16 +25,11 @@ if TYPE_CHECKING:
 _IMAGE_RANK = 4
 
 
-@dataclasses.dataclass(frozen=True)
-class TensorData:
+class TensorData(NamedTuple):
     """A tensor of a request: its spec without unknown dimensions, and as many bytes as that says."""
 
     spec: TensorSpec
     data: wire.Buffer
-
-    def array(self) -> np.ndarray[Any, np.dtype[Any]]:
-        """View the bytes as an array."""
-        return tensors.to_array(self.data, name=self.spec.name, data_type=self.spec.data_type, shape=self.spec.shape)
 
 
 def feeds(
@@ -63,7 +57,9 @@ def feeds(
             raise InvalidArgumentError(f"tensor {name!r:.300}: expected one of {_listed(inputs)}")
         if spec.name in found:
             raise InvalidArgumentError(f"tensor {spec.name!r}: expected it once, got it again at position {position}")
-        array = fit(read(tensor, position=position, model=spec, memory=memory), spec).array()
+        read_tensor = read(tensor, position=position, model=spec, memory=memory)
+        shape = fit(read_tensor.spec, spec)
+        array = np.frombuffer(read_tensor.data, spec.dtype).reshape(shape)
         # Whole numbers may be indices, which a runtime checks and then uses: they must not change in between.
         if tensor.shared_memory is not None and array.dtype.kind == "i":
             array = array.copy()
@@ -113,18 +109,19 @@ def read(tensor: wire.Tensor, *, position: int, model: TensorSpec | None, memory
     return TensorData(spec=spec, data=data)
 
 
-def fit(tensor: TensorData, spec: TensorSpec) -> TensorData:
+def fit(got: TensorSpec, spec: TensorSpec) -> tuple[int, ...]:
     """Hold a tensor against an input of the model.
+
+    Returns:
+        The shape that it has for the model.
 
     Raises:
         InvalidArgumentError: Type or shape differ.
     """
-    got = tensor.spec
     if got.data_type != spec.data_type or not _matches(got.shape, spec.shape):
         raise InvalidArgumentError(f"tensor {spec.name!r}: expected {spec}, got {got}")
     # Images that were transposed keep the declaration of before in many clients: the model's order is the right one.
-    shape = spec.shape if -1 not in spec.shape else got.shape
-    return TensorData(spec=dataclasses.replace(spec, shape=shape), data=tensor.data)
+    return spec.shape if -1 not in spec.shape else got.shape
 
 
 def content(data: wire.Buffer | None, place: wire.SharedMemory | None, *, what: str, memory: Reading) -> wire.Buffer:

@@ -8,8 +8,7 @@ messages and refuses the same ones. The other messages are small or rare; they g
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ Buffer = Union[bytes, memoryview]
 _VARINT, _FIXED64, _BYTES, _GROUP, _END_GROUP, _FIXED32 = range(6)
 _LONGEST_NUMBER, _LONGEST_TAG = 10, 5  # in bytes, as protobuf has it
 _CONTINUES = 0x80
+_LEAST_TAG = 1 << 3
 _LARGEST_TAG = 2**32 - 1
 _DEEPEST = 100  # messages and groups inside one another, protobuf's own bound
 
@@ -30,8 +30,7 @@ class WireError(ValueError):
     """The bytes are no message of the contract."""
 
 
-@dataclasses.dataclass(frozen=True)
-class SharedMemory:
+class SharedMemory(NamedTuple):
     """Where a tensor lies in a System V segment; the numbers are as they came, from 0 to 2**64 - 1.
 
     Attributes:
@@ -45,8 +44,7 @@ class SharedMemory:
     size: int = 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Tensor:
+class Tensor(NamedTuple):
     """A tensor of a message; at most one of ``data`` and ``shared_memory`` is there.
 
     Attributes:
@@ -66,8 +64,7 @@ class Tensor:
     shared_memory: SharedMemory | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class PredictRequest:
+class PredictRequest(NamedTuple):
     """A prediction's model, by either of its names, and its inputs."""
 
     name: str
@@ -178,7 +175,11 @@ def _fields(message: memoryview, *, depth: int) -> Iterator[tuple[int, int, Any]
     """Each field's number, wire type and value: an int, a view of its bytes, or None for what is only skipped."""
     position, end = 0, len(message)
     while position < end:
-        tag, position = _tag(message, position)
+        tag = message[position]
+        if _LEAST_TAG <= tag < _CONTINUES:  # nearly all are one byte long
+            position += 1
+        else:
+            tag, position = _tag(message, position)
         number, wire = tag >> 3, tag & 7
         if wire == _BYTES:
             length, position = _number(message, position, _LONGEST_NUMBER)
@@ -229,6 +230,8 @@ def _tag(message: memoryview, position: int) -> tuple[int, int]:
 
 def _number(message: memoryview, position: int, longest: int) -> tuple[int, int]:
     """A number of at most ``longest`` bytes, modulo 2**64, and the position behind it."""
+    if position < len(message) and message[position] < _CONTINUES:
+        return message[position], position + 1
     value = 0
     for shift in range(0, 7 * longest, 7):
         if position >= len(message):
