@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Captures at their bounds: no room, no network, a failing disk, other parameters."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent import settings
+from edge_agent.captures import capture
+from edge_agent.captures.destinations import DeliveryError, Disk, File
+from edge_agent.captures.history import Status
+from edge_agent.captures.intake import Captures
+from edge_agent.captures.pipeline import Pipeline
+from edge_agent.captures.spool import Spool
+from edge_agent.errors import FailedPreconditionError, NotFoundError, ResourceExhaustedError
+from edge_agent.files import Group
+from edge_agent.metrics import Metrics
+
+
+def make_settings(work: Path, **values: str) -> settings.Settings:
+    fixed = {"DeviceFleetName": "fleet", "BucketName": "bucket", "CaptureDataBase64EmbedLimit": "4", **values}
+    return settings.parse(fixed, device_name="device", work=work)
+
+
+def make_capture(capture_id: str, *, size: int = 8, at: int = 3600) -> capture.Capture:
+    header = capture.Header(capture_id=capture_id, model_name="digits", model_version="1.0", inference_time=at)
+    return capture.Capture(header, [capture.Item(capture.INPUTS, "x", f"Tensor[UINT8; {size}]", "NONE", bytes(size))])
+
+
+class Store:
+    """A destination in memory that can be told to fail."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.failure = ""
+
+    def reference(self, key: str) -> str:
+        return f"s3://bucket/{key}"
+
+    def put(self, files: Iterable[File]) -> None:
+        for file in files:
+            if self.failure:
+                raise DeliveryError(self.failure)
+            self.objects[file.key] = file.data
+
+
+def records(root: Path) -> list[str]:
+    """The ids of the captures below a disk path."""
+    lines = [line for path in root.rglob("*.jsonl") for line in path.read_bytes().splitlines()]
+    return sorted(json.loads(line)["eventMetadata"]["eventId"] for line in lines)
+
+
+class Counts(dict[str, int]):
+    def __call__(self, name: str, amount: int) -> None:
+        self[name] = self.get(name, 0) + amount
+
+
+class TestGroup:
+    def test_no_file_has_its_name_before_it_is_synced(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        events: list[str] = []
+        real_sync, real_replace, real_fsync = os.fdatasync, Path.replace, os.fsync
+
+        def fdatasync(descriptor: int) -> None:
+            events.append("data")
+            real_sync(descriptor)
+
+        def replace(path: Path, target: Path) -> Path:
+            events.append("name")
+            return real_replace(path, target)
+
+        def fsync(descriptor: int) -> None:
+            events.append("directory")
+            real_fsync(descriptor)
+
+        monkeypatch.setattr(os, "fdatasync", fdatasync)
+        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(Path, "replace", replace)
+        with Group() as group:
+            for number in range(3):
+                group.write(tmp_path / f"{number}", b"x")
+        assert events == ["data"] * 3 + ["name"] * 3 + ["directory"]
+
+    def test_more_files_than_descriptors_are_written(self, tmp_path: Path) -> None:
+        with Group() as group:
+            for number in range(200):
+                group.write(tmp_path / f"{number}", b"%d" % number)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+            f"{number}": b"%d" % number for number in range(200)
+        }
+
+    @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO])
+    def test_a_failing_disk_leaves_nothing_half_written(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+    ) -> None:
+        def fail(_: int) -> None:
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(os, "fdatasync", fail)
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        with pytest.raises(OSError, match=os.strerror(code)), Group() as group:
+            group.write(tmp_path / "a", b"x")
+        assert list(tmp_path.iterdir()) == []
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+class TestDropOldest:
+    def spool(self, root: Path, counts: Counts, **bounds: int) -> Spool:
+        limits = {"max_pending": 100, "max_bytes": 1000, "max_history": 1000, **bounds}
+        return Spool(root, drop_oldest=True, count=counts, **limits)
+
+    def test_the_newest_is_kept_and_the_oldest_fails(self, tmp_path: Path) -> None:
+        counts = Counts()
+        spool = self.spool(tmp_path / "spool", counts, max_pending=3)
+        for number in range(5):
+            spool.add(make_capture(f"id-{number}"))
+        assert [spool.status(f"id-{number}") for number in range(5)] == [Status.FAILURE] * 2 + [Status.IN_PROGRESS] * 3
+        assert counts["captures_dropped"] == 2
+        again = self.spool(tmp_path / "spool", Counts())
+        assert [again.status(f"id-{number}") for number in range(5)] == [Status.FAILURE] * 2 + [Status.IN_PROGRESS] * 3
+        assert again.backlog() == (3, 0)
+
+    def test_batches_that_wait_for_the_network_go_first(self, tmp_path: Path) -> None:
+        store, counts = Store(), Counts()
+        store.failure = "offline"
+        spool = self.spool(tmp_path / "spool", counts, max_bytes=1500)
+        pipeline = Pipeline(spool, make_settings(tmp_path, CaptureDataBatchSize="2"), destination=store)
+        pipeline._batcher.stop()
+        for number in range(2):
+            spool.add(make_capture(f"old-{number}", size=100))
+        pipeline._batch()
+        for number in range(10):
+            spool.add(make_capture(f"new-{number}", size=100))
+        assert spool.status("old-0") is spool.status("old-1") is Status.FAILURE
+        assert spool.status("new-9") is Status.IN_PROGRESS
+        assert spool.usage()[1] <= 1500
+        store.failure = ""
+        while pipeline._batch():
+            pass
+        while spool.backlog()[1]:
+            pipeline._deliver()
+        kept = [f"new-{number}" for number in range(10) if spool.status(f"new-{number}") is Status.SUCCESS]
+        assert kept[-1] == "new-9"
+        assert len(kept) + counts["captures_dropped"] == 12
+        assert not list((tmp_path / "spool/pending").iterdir())
+
+    def test_a_batch_under_way_is_not_taken_away(self, tmp_path: Path) -> None:
+        counts = Counts()
+        spool = self.spool(tmp_path / "spool", counts, max_bytes=700)
+        store = Store()
+        pipeline = Pipeline(spool, make_settings(tmp_path), destination=store)
+        pipeline._batcher.stop()
+        spool.add(make_capture("first", size=300))
+        pipeline._batch()
+        assert spool.next_plan(timeout=0) is not None  # somebody delivers it now
+        with pytest.raises(ResourceExhaustedError):
+            spool.add(make_capture("second", size=300))
+        assert spool.status("first") is Status.IN_PROGRESS
+        assert counts == {}
+
+    @given(sizes=st.lists(st.integers(1, 900), min_size=1, max_size=12))
+    def test_whatever_comes_the_bound_holds_and_what_fits_is_kept(
+        self, tmp_path_factory: pytest.TempPathFactory, sizes: list[int]
+    ) -> None:
+        root = tmp_path_factory.mktemp("spool")
+        counts = Counts()
+        spool = self.spool(root, counts)
+        accepted = 0
+        for number, size in enumerate(sizes):
+            one = make_capture(f"id-{number}", size=size)
+            try:
+                spool.add(one)
+            except ResourceExhaustedError:
+                assert len(capture.encode(one)) > 1000
+                continue
+            accepted += 1
+            assert spool.status(f"id-{number}") is Status.IN_PROGRESS
+            assert sum(path.stat().st_size for path in (root / "pending").iterdir()) == spool.usage()[1] <= 1000
+        assert accepted == counts.get("captures_dropped", 0) + spool.usage()[0]
+
+
+class TestStrictOffline:
+    def captures(self, work: Path, store: Store, **values: str) -> Captures:
+        parameters = make_settings(work, CaptureDataPushPeriodSeconds="0.01", **values)
+        made = Captures(work / "spool", parameters, Metrics())
+        made._pipeline._destination = store
+        return made
+
+    @pytest.mark.parametrize("strict", [False, True])
+    def test_offline_refuses_in_strict_mode_only(
+        self, tmp_path: Path, eventually: Callable[..., None], *, strict: bool
+    ) -> None:
+        store = Store()
+        store.failure = "Could not connect to the endpoint"
+        captures = self.captures(tmp_path, store, CaptureDataStrictOffline=str(strict).lower())
+        captures.start()
+        captures.add(make_capture("before-anybody-knew"), handle="m")
+        eventually(lambda: captures._pipeline.failure)
+        if strict:
+            with pytest.raises(FailedPreconditionError, match=r"CaptureDataStrictOffline.*Could not connect"):
+                captures.add(make_capture("offline"), handle="m")
+        else:
+            captures.add(make_capture("offline"), handle="m")
+        store.failure = ""
+        eventually(lambda: captures.status("before-anybody-knew") is Status.SUCCESS)
+        captures.add(make_capture("online-again"), handle="m")
+        eventually(lambda: captures.status("online-again") is Status.SUCCESS)
+        captures.stop(5)
+        assert captures._metrics.counters()["captures_refused"] == int(strict)
+
+    def test_the_disk_is_never_offline(self, tmp_path: Path) -> None:
+        captures = Captures(
+            tmp_path / "spool",
+            make_settings(tmp_path, CaptureDataStrictOffline="true", CaptureDataDestination="Disk"),
+            Metrics(),
+        )
+        captures._pipeline._failure = "no matter what"
+        captures.add(make_capture("a"), handle="m")
+
+
+class TestDamage:
+    def test_a_lost_capture_does_not_become_a_success_with_a_restart(self, tmp_path: Path) -> None:
+        counts = Counts()
+        bounds: dict[str, Any] = {"max_pending": 9, "max_bytes": 1 << 20, "max_history": 99}
+        spool = Spool(tmp_path / "spool", count=counts, **bounds)
+        for name in ("a", "b"):
+            spool.add(make_capture(name))
+        first = min((tmp_path / "spool/pending").iterdir())
+        first.write_bytes(first.read_bytes()[:-1] + b"X")
+        pipeline = Pipeline(spool, make_settings(tmp_path), destination=Store())
+        pipeline._batcher.stop()
+        pipeline._batch()
+        pipeline._deliver()
+        for one in (spool, Spool(tmp_path / "spool", **bounds)):
+            assert (one.status("a"), one.status("b")) == (Status.FAILURE, Status.SUCCESS)
+        assert counts == {"captures_delivered": 1, "captures_lost": 1}
+
+    @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+    def test_a_disk_that_recovers_gets_everything(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+    ) -> None:
+        spool = Spool(tmp_path / "spool", max_pending=9, max_bytes=1 << 20, max_history=99)
+        for name in ("a", "b"):
+            spool.add(make_capture(name))
+        pipeline = Pipeline(
+            spool, make_settings(tmp_path, CaptureDataDestination="Disk"), destination=Disk(tmp_path / "capture")
+        )
+        pipeline._batcher.stop()
+
+        def fail(_: int) -> None:
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(os, "fdatasync", fail)
+        with pytest.raises(OSError, match=os.strerror(code)):
+            pipeline._batch()  # not even the plan can be written
+        assert spool.backlog() == (2, 0)
+        monkeypatch.undo()
+        pipeline._batch()
+        monkeypatch.setattr(os, "fdatasync", fail)
+        with pytest.raises(DeliveryError, match=os.strerror(code)):
+            pipeline._deliver()
+        assert spool.status("a") is Status.IN_PROGRESS
+        monkeypatch.undo()
+        pipeline._deliver()
+        assert records(tmp_path / "capture") == ["a", "b"]
+        assert not list(tmp_path.rglob("*.part"))
+
+    def test_a_full_disk_refuses_new_captures_and_takes_them_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        captures = Captures(tmp_path / "spool", make_settings(tmp_path), Metrics())
+
+        def fail(*_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(Path, "open", fail)
+        with pytest.raises(ResourceExhaustedError, match=r"disk of .* is full"):
+            captures.add(make_capture("a"), handle="m")
+        monkeypatch.undo()
+        with pytest.raises(NotFoundError):
+            captures.status("a")
+        captures.add(make_capture("a"), handle="m")
+        assert captures._metrics.counters()["captures_refused"] == 1
+
+
+class TestConfigure:
+    def test_a_running_pipeline_goes_to_another_place(self, tmp_path: Path, eventually: Callable[..., None]) -> None:
+        def parameters(path: str) -> settings.Settings:
+            return make_settings(
+                tmp_path,
+                CaptureDataDestination="Disk",
+                CaptureDataDiskPath=path,
+                CaptureDataPushPeriodSeconds="0.02",
+            )
+
+        captures = Captures(tmp_path / "spool", parameters("one"), Metrics())
+        captures.start()
+        stop = threading.Event()
+        added: list[str] = []
+
+        def add() -> None:
+            while not stop.wait(0.002):
+                name = f"id-{len(added)}"
+                try:
+                    captures.add(make_capture(name), handle="m")
+                except ResourceExhaustedError:
+                    continue
+                added.append(name)
+
+        thread = threading.Thread(target=add)
+        thread.start()
+        eventually(lambda: records(tmp_path / "one"))
+        captures.configure(parameters("two"))
+        eventually(lambda: records(tmp_path / "two"))
+        stop.set()
+        thread.join()
+        captures.stop(10)
+        assert sorted([*records(tmp_path / "one"), *records(tmp_path / "two")]) == sorted(added)
