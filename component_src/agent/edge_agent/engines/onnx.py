@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_agent.engines.onnx_file import OnnxError, has_external_data
 from edge_agent.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from edge_contract import agent_pb2
 from edge_contract.tensors import TensorSpec
+from edge_package.onnx_file import OnnxError, has_external_data
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.engines import EngineOptions, open_engine
-from edge_agent.engines.onnx_file import OnnxError, has_external_data
 from edge_agent.errors import FailedPreconditionError
+from edge_package.onnx_file import has_external_data
 
 WEIGHTS = np.ones((4, 3), np.float32)
 
@@ -70,22 +69,6 @@ def test_weights_in_the_working_directory_are_never_loaded(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FailedPreconditionError, match=r"model\.onnx: expected all weights inside the file"):
         open_engine({"model.onnx": model_of(multiply(external=True))}, OPTIONS, signed=False)
-
-
-def test_real_models_are_read_to_their_end() -> None:
-    light = Path(onnx.__file__).parent / "backend/test/data/light"
-    models = sorted(light.glob("*.onnx"))
-    assert models
-    for path in models:
-        assert not has_external_data(path.read_bytes())
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused(content: bytes) -> None:
-    try:
-        has_external_data(content)
-    except OnnxError as error:
-        assert "expected" in str(error)  # noqa: PT017 # either way is right
 
 
 @given(st.data())
