@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from local.aws.policies import Decision, Request, decide, statements_of
 from stacks.application import build_app
 
 Template = dict[str, Any]
@@ -47,25 +47,19 @@ def resources() -> Callable[[Template, str], dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def allows() -> Callable[..., bool]:
-    """Whether a role's inline policies in a template allow an action on a resource; a Deny wins."""
+    """Whether a role's inline policies in a template allow an action on a resource."""
 
-    def decide(template: Template, role: str, action: str, resource: str) -> bool:
+    def allowed(template: Template, role: str, action: str, resource: str) -> bool:
         statements = [
-            statement
+            {**statement, "Resource": _texts(statement["Resource"])}
             for policy in template["Resources"].values()
             if policy["Type"] == "AWS::IAM::Policy" and {"Ref": role} in policy["Properties"]["Roles"]
-            for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+            for statement in statements_of(policy["Properties"]["PolicyDocument"])
         ]
         assert statements, f"{role} has no policy"
-        effects = {
-            statement["Effect"]
-            for statement in statements
-            if any(fnmatchcase(action.lower(), text.lower()) for text in _texts(statement["Action"]))
-            and any(fnmatchcase(resource, text) for text in _texts(statement["Resource"]))
-        }
-        return effects == {"Allow"}
+        return decide(statements, Request(action, resource)) is Decision.ALLOW
 
-    return decide
+    return allowed
 
 
 def _texts(value: Any) -> list[str]:

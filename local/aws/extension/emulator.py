@@ -15,7 +15,7 @@ from typing import Any
 
 from ministack import app
 from ministack.core import lambda_runtime, responses, router
-from ministack.services import iot, s3
+from ministack.services import cloudformation, iot, s3
 from ministack.services.cloudformation import provisioners
 
 from local.aws.extension import emulator_functions, emulator_permissions
@@ -119,6 +119,7 @@ def install(log: CallLog) -> None:
     router.SERVICE_PATTERNS["greengrass"] = {"credential_scope": "greengrass"}
     app.SERVICE_HANDLERS["iot"] = _with_role_aliases(app.SERVICE_HANDLERS["iot"])
     app.SERVICE_HANDLERS["iot-data"] = _with_reports(app.SERVICE_HANDLERS["iot-data"])
+    _let_stacks_take_back_buckets()
     emulator_functions.install()
     emulator_permissions.install(log)
 
@@ -148,6 +149,18 @@ def _add_type(name: str, resource: ResourceType) -> None:
         handlers["update"] = update
     provisioners._RESOURCE_HANDLERS[name] = handlers
     provisioners._REPLACING_PROPERTIES[name] = resource.replacing
+
+
+def _let_stacks_take_back_buckets() -> None:
+    """A bucket that a change set imports is in nobody's way; ministack finds it, but then its name is taken to it."""
+    conflict = provisioners.s3_bucket_name_conflict
+
+    def unless_imported(name: str) -> Any:
+        change_sets = cloudformation._change_sets.values()
+        imported = (identifier for found in change_sets for identifier in found.get("_import_existing", {}).values())
+        return None if any(identifier.get("BucketName") == name for identifier in imported) else conflict(name)
+
+    provisioners.s3_bucket_name_conflict = unless_imported
 
 
 async def _greengrass(method: str, path: str, _headers: Any, body: bytes, query: dict[str, Any]) -> Any:

@@ -45,6 +45,8 @@ EXPECTED = {
     "ministack.services.iot._thing_groups": "AccountRegionScopedDict",
     "ministack.services.lambda_svc._execute_function_warm": "function(func, event, request_id)",
     "ministack.services.lambda_svc._execute_function_provided_warm": "function(func, event, request_id)",
+    "ministack.services.cloudformation._change_sets": "AccountRegionScopedDict",
+    "ministack.services.cloudformation.provisioners.s3_bucket_name_conflict": "function(name)",
     "ministack.services.cloudformation.provisioners._RESOURCE_HANDLERS": "dict",
     "ministack.services.cloudformation.provisioners._REPLACING_PROPERTIES": "dict",
 }

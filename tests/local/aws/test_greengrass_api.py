@@ -293,6 +293,17 @@ class TestCoreDevices:
         states = {item["componentName"]: item["lifecycleState"] for item in everything["installedComponents"]}
         assert states == {"com.example.Root": "RUNNING", "com.example.Needed": "FINISHED"}
 
+    def test_a_deleted_core_device_is_one_again_with_its_next_message(
+        self, aws: EmbeddedAws, greengrass: Any, fleet: str
+    ) -> None:
+        topic = f"$aws/things/{fleet}/greengrassv2/health/json"
+        publish(aws, topic, health(fleet))
+        greengrass.delete_core_device(coreDeviceThingName=fleet)
+        with pytest.raises(greengrass.exceptions.ResourceNotFoundException, match=fleet):
+            greengrass.delete_core_device(coreDeviceThingName=fleet)
+        publish(aws, topic, health(fleet))
+        assert greengrass.get_core_device(coreDeviceThingName=fleet)["status"] == "HEALTHY"
+
     def test_a_partial_message_changes_what_it_names(self, aws: EmbeddedAws, greengrass: Any, fleet: str) -> None:
         topic = f"$aws/things/{fleet}/greengrassv2/health/json"
         publish(aws, topic, health(fleet))
