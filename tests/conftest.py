@@ -28,6 +28,9 @@ _INTRODUCTION = """\
 
 What is refused, and what is said about it. Every message names the thing, what was expected, what came and what to do;
 `…` stands for a folder. Written by `make refusals` from the tests that are named: do not edit.
+
+A device's name in Edge Manager cannot differ from its thing's: one entry of `devices` in an environment makes both.
+Recipes have a page of their own with all rules: [recipe lint](operations/recipe-lint.md).
 """
 
 
