@@ -69,8 +69,10 @@ test: check ## everything: the checks below, then every test with the end-to-end
 	@$(PY) -m pytest
 
 .PHONY: soak
-soak: $(VENV)/dev.stamp ## the long forms of the fault and fuzz tests
+soak: $(VENV)/dev.stamp $(VENV)/peers.stamp ## the long forms of the fault tests; a million hostile messages for each fuzz target
 	@$(PY) -m pytest -m soak --timeout=3600
+	@for target in codec predict capture; do \
+	  PYTHONPATH=$(SOURCES) $(VENV)/peers/bin/python -m benchmarks.soak $$target 1000000 600; done
 
 # --- its parts ------------------------------------------------------------------------------------------------------
 .PHONY: check
