@@ -41,7 +41,7 @@ def test_every_source_file_opens_with_its_licence() -> None:
 
 
 def test_nothing_names_a_machine_a_registry_or_unfinished_work() -> None:
-    machine = re.compile(r"(?<![\w.…])/(work|farm|root)/")
+    machine = re.compile(r"(?<![\w.…}])/(work|farm|root)/")
     index = re.compile(r"^--(extra-)?index-url|\"resolved\": \"http", re.MULTILINE)
     unfinished = re.compile(r"\b(TODO|FIXME|XXX)\b|raise NotImplementedError|# type: ignore(?!\[)|# noqa(?!:)")
     here = Path(__file__).resolve()
