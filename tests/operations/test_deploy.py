@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from operations.cdk import pinned_cdk
 from operations.deploy import deploy
 from operations.errors import RefusedError
-from operations.target import BOOTSTRAP_PARAMETER, load_target
+from operations.target import BOOTSTRAP_PARAMETER, ROOT, load_target
 
 
 def never(arguments: Sequence[str]) -> None:
@@ -52,6 +52,12 @@ def run(account: Any, *, approved: bool = False) -> list[list[str]]:
 def test_an_account_must_be_named(variables: dict[str, str], message: str) -> None:
     with pytest.raises(RefusedError, match=message):
         load_target("dev", say=lambda _line: None, variables=variables)
+
+
+def test_the_stacks_are_those_that_are_synthesised(make_account: Any) -> None:
+    target = make_account().target
+    synthesised = {path.stem for path in (ROOT / "tests" / "snapshots" / "dev").glob("*.json")}
+    assert {name.partition("-")[2] for name in target.stack_names} == synthesised
 
 
 def test_an_unknown_environment_is_refused() -> None:
