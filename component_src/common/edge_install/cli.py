@@ -29,10 +29,11 @@ def main(arguments: Sequence[str]) -> int:
     """
     parser = argparse.ArgumentParser(prog="edge_install", description=install.__doc__)
     parser.add_argument("--requirements", type=Path, required=True, help="lock file with hashes")
+    parser.add_argument("--wheels", type=Path, help="folder with every wheel of the lock file; no network is used")
     options = parser.parse_args(arguments)
     started = time.monotonic()
     try:
-        outcome = install(options.requirements, Path.cwd(), log=log)
+        outcome = install(options.requirements, Path.cwd(), log=log, wheels=options.wheels)
     except InstallError as error:
         log("ERROR", "install_failed", error=str(error), output=error.output)
         return 1

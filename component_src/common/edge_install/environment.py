@@ -47,7 +47,7 @@ _HINTS = (
     ),
     (
         r"No matching distribution",
-        "the index has no wheel of this package for this Python, machine and C library (see the lock file's versions)",
+        "the index or folder has no wheel of this package for this Python, machine and C library (see the lock file)",
     ),
 )
 
@@ -72,7 +72,7 @@ class Outcome:
     built: bool
 
 
-def install(requirements: Path, work: Path, *, log: Callable[..., None]) -> Outcome:
+def install(requirements: Path, work: Path, *, log: Callable[..., None], wheels: Path | None = None) -> Outcome:
     """Make `venv` in the work directory hold exactly what a lock file with hashes names.
 
     Nothing is done when it does already. It may be killed at any moment: what `venv` points at is always whole.
@@ -81,6 +81,7 @@ def install(requirements: Path, work: Path, *, log: Callable[..., None]) -> Outc
         requirements: the lock file.
         work: the component's work directory.
         log: takes level, event and fields.
+        wheels: a folder with every wheel that the lock file names; the network is not asked then. None for the index.
 
     Raises:
         InstallError: it cannot be made; `venv` stays as it was.
@@ -89,6 +90,8 @@ def install(requirements: Path, work: Path, *, log: Callable[..., None]) -> Outc
         content = requirements.read_bytes()
     except OSError as error:
         raise InstallError(f"--requirements {requirements}: expected a readable file, got: {error.strerror}") from error
+    if wheels is not None and not any(wheels.glob("*.whl")):
+        raise InstallError(f"--wheels {wheels}: expected a folder with wheels, got none there: is the artifact whole?")
     link = work / LINK
     if link.exists() and not link.is_symlink():
         raise InstallError(f"{link}: expected a symbolic link or nothing, got something else: remove it")
@@ -103,7 +106,7 @@ def install(requirements: Path, work: Path, *, log: Callable[..., None]) -> Outc
         # One that a deployment may return to, or that a process still runs from, stays until the next start.
         _remove_others(target, keep=before)
         log("INFO", "install_started", environment=target.name, python=sys.version.split()[0])
-        _build(target, requirements.resolve(), lock)
+        _build(target, requirements.resolve(), lock, wheels)
         _write_stamp(target, requirements)
         _point_link_at(target)
     return Outcome(environment=target, built=True)
@@ -130,7 +133,7 @@ def _remove_others(target: Path, *, keep: Path | None) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _build(target: Path, requirements: Path, lock: int) -> None:
+def _build(target: Path, requirements: Path, lock: int, wheels: Path | None) -> None:
     if target.exists():
         (target / STAMP).unlink(missing_ok=True)
         shutil.rmtree(target)
@@ -139,7 +142,9 @@ def _build(target: Path, requirements: Path, lock: int) -> None:
     arguments = ["--quiet", "--progress-bar", "off", "--no-user", "--root-user-action", "ignore"]
     # No compiler on a device: a package without a fitting wheel is a mistake of the lock, and is said at once.
     locked = ["--require-hashes", "--only-binary", ":all:", "--requirement", str(requirements)]
-    _run("pip install", [*pip, "install", *arguments, *locked], lock)
+    # What else the user or the system configured for pip must not lead to the network either.
+    source = [] if wheels is None else ["--isolated", "--no-index", "--find-links", str(wheels.resolve())]
+    _run("pip install", [*pip, "install", *arguments, *source, *locked], lock)
 
 
 def _run(name: str, command: list[str], lock: int) -> None:

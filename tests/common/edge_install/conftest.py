@@ -61,10 +61,15 @@ class Device:
             "PIP_FIND_LINKS": str(self.wheels),
         }
 
-    def install(self, requirements: Path) -> tuple[int, dict[str, Any]]:
+    def install(self, requirements: Path, *arguments: str, **environment: str) -> tuple[int, dict[str, Any]]:
         """Run the install step; returns its exit code and its last log line."""
         done = subprocess.run(
-            self.command(requirements), cwd=self.work, env=self.environment, capture_output=True, text=True, check=False
+            [*self.command(requirements), *arguments],
+            cwd=self.work,
+            env={**self.environment, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert not done.stderr
         return done.returncode, json.loads(done.stdout.splitlines()[-1])

@@ -109,3 +109,42 @@ def test_an_old_python_is_refused_in_words_that_it_understands() -> None:
     message = entry.refusal((3, 6, 15))  # type: ignore[no-untyped-call]
     assert "is Python 3.6, expected 3.9 or newer" in json.loads(message)["error"]
     assert entry.refusal((3, 9, 0)) is None  # type: ignore[no-untyped-call]
+
+
+#: Whoever asks this index waits for nobody: nothing listens at the port of discarded data.
+NO_NETWORK = {
+    "PIP_NO_INDEX": "",
+    "PIP_FIND_LINKS": "",
+    "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+    "PIP_RETRIES": "0",
+}
+
+
+def test_wheels_of_the_artifact_need_no_network(device: Device) -> None:
+    requirements = device.lock(device.wheel("thing", "1.0"))
+    code, last = device.install(requirements, "--wheels", str(device.wheels), **NO_NETWORK)
+    assert (code, last["event"]) == (0, "installed")
+    assert device.installed("thing") == "1.0"
+
+
+def test_a_wheel_of_the_artifact_that_was_altered_is_refused(device: Device) -> None:
+    requirements = device.lock(device.wheel("thing", "1.0"))
+    device.wheel("thing", "1.0")
+    altered = next(device.wheels.glob("*.whl"))
+    altered.write_bytes(altered.read_bytes() + b"x")
+    code, last = device.install(requirements, "--wheels", str(device.wheels), **NO_NETWORK)
+    assert (code, last["event"]) == (1, "install_failed")
+    assert "is not what was locked" in last["error"]
+
+
+def test_wheels_that_are_not_there_are_said_at_once(device: Device) -> None:
+    requirements = device.lock(device.wheel("thing", "1.0"))
+    empty = device.work.parent / "empty"
+    empty.mkdir()
+    code, last = device.install(requirements, "--wheels", str(empty), **NO_NETWORK)
+    assert code == 1
+    assert "expected a folder with wheels" in last["error"]
+    (empty / "other-1.0-py3-none-any.whl").write_bytes(b"")
+    code, last = device.install(requirements, "--wheels", str(empty), **NO_NETWORK)
+    assert code == 1
+    assert "the index or folder has no wheel" in last["error"]
