@@ -199,6 +199,18 @@ class TestOverload:
         eventually(waits)
         assert long.code() is grpc.StatusCode.OK
 
+    def test_a_running_prediction_that_nobody_waits_for_is_interrupted(
+        self, busy: tuple[AgentProcess, AgentClient, Callable[..., Any]]
+    ) -> None:
+        _, client, work = busy
+        call = work(1_000_000, seconds=0.3)  # a quarter of an hour
+        assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        call = work(1_000_000)
+        time.sleep(0.1)
+        call.cancel()
+        assert work(1, seconds=10).code() is grpc.StatusCode.OK
+        assert client.list_models()[0].name == "slow"
+
     def test_a_client_that_vanishes_leaves_nothing_behind(
         self, busy: tuple[AgentProcess, AgentClient, Callable[..., Any]], eventually: Callable[..., None]
     ) -> None:

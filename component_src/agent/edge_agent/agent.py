@@ -51,7 +51,7 @@ class Agent:
         with self._admission.admitted(call), self._segments.reading() as memory:
             feeds = inputs.feeds(request.tensors, session.inputs, memory=memory)
             with self._metrics.prediction(model.handle):
-                outputs = session.run(feeds)
+                outputs = session.run(feeds, when_over=call.when_over)
             named = zip(session.outputs, outputs)
             return wire.predict_response([tensors.to_wire(spec.name, array) for spec, array in named])
 

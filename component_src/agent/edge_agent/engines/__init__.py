@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Callable, Protocol
 
 from edge_agent.errors import FailedPreconditionError
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from edge_contract.tensors import TensorSpec
 
+#: Registers a function to be called when a call is over.
+WhenOver = Callable[[Callable[[], None]], None]
 #: Which packages may bring a runtime of their own, that is, native code that runs in the agent's process.
 NATIVE_SIGNED, NATIVE_ALWAYS, NATIVE_NEVER = "Signed", "Always", "Never"
 _ONNX_SUFFIX = ".onnx"
@@ -53,16 +55,21 @@ class Engine(Protocol):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
-    def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, np.dtype[Any]]]:
+    def run(
+        self, feeds: Mapping[str, np.ndarray[Any, Any]], *, when_over: WhenOver | None = None
+    ) -> list[np.ndarray[Any, np.dtype[Any]]]:
         """Run the model once.
 
         Args:
             feeds: An array for each input by name, of its type and rank.
+            when_over: Takes what is to be called once nobody waits for the result any more; a runtime that can be
+                interrupted then is.
 
         Returns:
             An array for each output, in the model's order.
 
         Raises:
+            CancelledError: It was interrupted, as nobody waits for the result any more.
             InvalidArgumentError: The runtime refuses the inputs.
             NotFoundError: The model was unloaded in the meantime.
         """

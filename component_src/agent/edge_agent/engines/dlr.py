@@ -20,7 +20,7 @@ from edge_contract.tensors import TensorSpec
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from edge_agent.engines import EngineOptions
+    from edge_agent.engines import EngineOptions, WhenOver
 
 _TYPES = {
     "uint8": agent_pb2.UINT8,
@@ -72,7 +72,12 @@ class DlrEngine:
             self.close()
             raise FailedPreconditionError(f"{library}: DLR cannot describe the model: {error}") from None
 
-    def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, np.dtype[Any]]]:
+    def run(
+        self,
+        feeds: Mapping[str, np.ndarray[Any, Any]],
+        *,
+        when_over: WhenOver | None = None,  # noqa: ARG002 # DLR cannot be interrupted
+    ) -> list[np.ndarray[Any, np.dtype[Any]]]:
         """See ``Engine``."""
         with self._running() as model:
             try:

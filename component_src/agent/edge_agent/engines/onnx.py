@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_agent.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
+from edge_agent.errors import CancelledError, FailedPreconditionError, InvalidArgumentError, NotFoundError
 from edge_contract import agent_pb2
 from edge_contract.tensors import TensorSpec
 from edge_package.onnx_file import OnnxError, has_external_data
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import ModuleType
 
-    from edge_agent.engines import EngineOptions
+    from edge_agent.engines import EngineOptions, WhenOver
 
 _TYPES = {
     "tensor(uint8)": agent_pb2.UINT8,
@@ -69,14 +69,22 @@ class OnnxEngine:
         self.outputs = tuple(_spec(node, path) for node in session.get_outputs())
         self._session: Any = session
 
-    def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, np.dtype[Any]]]:
-        """See ``Engine``."""
+    def run(
+        self, feeds: Mapping[str, np.ndarray[Any, Any]], *, when_over: WhenOver | None = None
+    ) -> list[np.ndarray[Any, np.dtype[Any]]]:
+        """See ``Engine``; it is interrupted between two nodes of the graph."""
         session = self._session  # ours until this run ends, whatever ``close`` does
         if session is None:
             raise NotFoundError("the model was unloaded in the meantime; load it again")
+        options = _runtime().RunOptions()
+        if when_over is not None:
+            options.log_severity_level = 4  # it is an exception as well
+            when_over(functools.partial(_interrupt, options))
         try:
-            return [np.asarray(output) for output in session.run(None, dict(feeds))]
+            return [np.asarray(output) for output in session.run(None, dict(feeds), options)]
         except Exception as error:
+            if options.terminate:
+                raise CancelledError("nobody waits for the prediction any more") from error
             if type(error).__name__ == "InvalidArgument":  # the class lives in a private module that moves
                 raise InvalidArgumentError(f"ONNX Runtime refuses the inputs: {error}") from error
             raise
@@ -84,6 +92,10 @@ class OnnxEngine:
     def close(self) -> None:
         """See ``Engine``."""
         self._session = None
+
+
+def _interrupt(options: Any) -> None:
+    options.terminate = True
 
 
 def available_providers() -> list[str]:
