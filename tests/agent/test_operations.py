@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from edge_agent import settings
 from edge_contract.client import AgentClient, CaptureStatus
 from edge_contract.errors import AgentError
 
@@ -50,6 +52,20 @@ def values(text: str) -> dict[str, float]:
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
+def test_the_document_lists_every_parameter_as_it_is() -> None:
+    rows = [line.strip("|").split("|") for line in DOCUMENT.read_text(encoding="utf-8").splitlines()]
+    table = {row[0].strip(" `"): [cell.strip() for cell in row[1:]] for row in rows if len(row) == 4}
+    for name, default in settings.DEFAULTS.items():
+        written, _, running = table.pop(name)
+        spelled = {"DeviceFleetName": "required"} | dict.fromkeys(
+            ("CaptureDataDiskPath", "LocalDataRootPath"), "<work>"
+        )
+        assert written.strip("`").startswith(spelled.get(name, default)), name
+        attribute = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.replace("Base64E", "Base64_E")).lower()
+        assert (running == "restart") == (attribute in settings.NEEDS_RESTART), name
+    assert set(table) <= {"Parameter", "---"}
+
+
 class TestMetricsSocket:
     def test_it_gives_what_was_counted(self, agent: AgentProcess, package: Path) -> None:
         metrics = agent.work / "metrics.sock"
@@ -79,7 +95,11 @@ class TestCounters:
     def test_with_a_database_they_survive_a_restart_and_crashes_are_counted(
         self, agent: AgentProcess, package: Path, eventually: Callable[..., None]
     ) -> None:
-        parameters: dict[str, Any] = {"DbEnable": "true", "MetricsSocketName": "m.sock", "CaptureDataPushPeriodSeconds": "0.05"}
+        parameters: dict[str, Any] = {
+            "DbEnable": "true",
+            "MetricsSocketName": "m.sock",
+            "CaptureDataPushPeriodSeconds": "0.05",
+        }
         agent.start(**parameters)
         with agent.client() as client:
             client.load_model(str(package), "digits")
