@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks import candidates, machine, models, report
+from benchmarks import candidates, captures, machine, models, report
 from benchmarks.candidates import PEERS_PYTHON, ROOT, Candidate
 from edge_contract.client import AgentClient
 
@@ -103,6 +103,8 @@ def measure(work: Path, started: contextlib.ExitStack, *, quick: bool) -> dict[s
     for candidate in contenders:
         if candidate.server is not None:
             result["servers"][candidate.transport]["rss_mb"] = machine.resident_mb(candidate.server.pid)
+    (work / "captures").mkdir()
+    result["captures"] = captures.measure(work / "captures", records=200 if quick else 1000)
     return result
 
 
@@ -176,7 +178,7 @@ def _answers(candidate: Candidate, subject: Subject, paths: Mapping[str, Path]) 
 def _measure_model(
     subject: Subject, contenders: Sequence[Candidate], paths: Mapping[str, Path], *, quick: bool
 ) -> dict[str, Any]:
-    rounds, seconds = (4, 0.7) if quick else (12, 1.5)
+    rounds, seconds = (4, 0.7) if quick else (12, 1.2)
     sys.stdout.write(f"{subject.name}: {rounds} rounds of {len(contenders)} candidates ...\n")
     sys.stdout.flush()
     workers = [[Worker(candidate, subject, paths) for _ in range(2)] for candidate in contenders]

@@ -93,10 +93,11 @@ def stop(server: subprocess.Popen[bytes]) -> None:
     server.wait(_STOP_SECONDS)
 
 
-def start_agent(work: Path) -> tuple[subprocess.Popen[bytes], str]:
+def start_agent(work: Path, **parameters: str) -> tuple[subprocess.Popen[bytes], str]:
     """Start the agent as its component does, without models; returns its process and socket."""
     address = str(work / "agent.sock")
-    config = {"DeviceFleetName": "benchmark", "UnixSocketName": address, "CaptureDataDestination": "Disk"}
+    own = {"DeviceFleetName": "benchmark", "UnixSocketName": address, "CaptureDataDestination": "Disk"}
+    config = {**own, **parameters}
     (work / "agent.json").write_text(json.dumps(config), encoding="utf-8")
     command = [sys.executable, "-m", "edge_agent", "--config", str(work / "agent.json")]
     return start(command, work=work, log="agent.log"), address

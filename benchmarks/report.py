@@ -18,6 +18,7 @@ TARGETS = (
     ("tiny", "agent inline", "added_us", 500.0, "most"),
     ("squeezenet", "agent shared memory", "throughput_ratio_2", 0.80, "least"),
 )
+DURABLE_CAPTURES = 700  # a second
 _COLUMNS = (
     ("p50", "p50_us", "{:.0f} us"),
     ("p99", "p99_us", "{:.0f} us"),
@@ -64,6 +65,9 @@ def table(result: dict[str, Any]) -> str:
         for name, figures in result["servers"].items()
     ]
     lines += _markdown(["", "start to first prediction", "RSS without models", "RSS with them", "installed"], rows)
+    captured = result["captures"]
+    rates = [f"{captured[f'{kind}_per_second']:.0f}/s {kind}" for kind in ("acknowledged", "durable")]
+    lines += ["", f"**captures** of 0.6 MB, {captured['records']} by four clients: {', '.join(rates)}"]
     lines += ["", "**targets**", "", *_targets(result)]
     lines += [f"absent: {reason}" for reason in result["absent"]]
     return "\n".join(lines)
@@ -79,6 +83,9 @@ def _targets(result: dict[str, Any]) -> list[str]:
         lines.append(
             f"- {model}, {candidate}, {figure}: at {kind} {bound:g}, got {got:.3g}: {'met' if met else 'MISSED'}"
         )
+    durable = result["captures"]["durable_per_second"]
+    met = "met" if durable >= DURABLE_CAPTURES else "MISSED"
+    lines.append(f"- captures of 0.6 MB, durable: at least {DURABLE_CAPTURES}/s, got {durable:.0f}/s: {met}")
     return lines
 
 
