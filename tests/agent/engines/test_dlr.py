@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import dataclasses
 import shutil
@@ -13,16 +14,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from awscrt.crypto import EC, ECExportFormat, ECType
 
 from edge_agent.engines import NATIVE_ALWAYS, NATIVE_NEVER, NATIVE_SIGNED, EngineOptions, open_engine
 from edge_agent.engines.dlr_library import open_library
 from edge_agent.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from edge_contract import agent_pb2
+from edge_contract.errors import AgentError
+from edge_package import SIGNATURE_NAME, Signature, read_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from edge_agent.engines import Engine
+    from tests.agent.conftest import AgentProcess
 
 SOURCE = Path(__file__).with_name("stand_in_dlr.c")
 X = np.array([[1, 2, 3, 4]], np.float32)
@@ -183,3 +188,28 @@ def test_what_the_agent_wrote_is_for_itself_alone(engine: Engine, options: Engin
     assert engine.name
     assert options.native_root.stat().st_mode & 0o077 == 0
     assert all(folder.stat().st_mode & 0o077 == 0 for folder in options.native_root.glob("model-*"))
+
+
+def test_a_signed_package_runs_in_the_real_agent(
+    library: bytes, agent: AgentProcess, make_package: Callable[..., Path]
+) -> None:
+    directory = make_package(package(library, b"0.5"), name="neo")
+    roots = agent.work / "roots"
+    roots.mkdir()
+    key = EC.new_generate(ECType.P_256)
+    body = base64.b64encode(key.export_key(ECExportFormat.SPKI)).decode()
+    (roots / "key.pem").write_text(f"-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n")
+    (roots / "key.pem").chmod(0o400)
+    agent.start(RootCertsPath="roots")
+    with agent.client() as client:
+        with pytest.raises(AgentError, match="NativeRuntimes is Signed"):
+            client.load_model(str(directory), "neo")
+        digest = read_package(directory).manifest.digest
+        signature = Signature(key_id="k", manifest_sha256=digest, value=key.sign(bytes.fromhex(digest)))
+        (directory / SIGNATURE_NAME).write_bytes(signature.document())
+        (given,) = client.load_model(str(directory), "neo").inputs
+        np.testing.assert_array_equal(client.predict("neo", {given.name: X})["sum"], X + 0.5)
+        client.unload_model("neo")
+    (event,) = agent.events("model_loaded")
+    assert (event["engine"], event["signed_by"]) == ("dlr/stand-in", "key.pem")
+    assert not list((agent.work / "native").glob("model-*"))
