@@ -8,12 +8,12 @@ lines of JSON on its standard input and output.
 from __future__ import annotations
 
 import base64
+import concurrent.futures
 import http.client
 import importlib
 import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -76,10 +76,19 @@ def litserve(spec: dict[str, Any]) -> Predict:
     host, port = spec["address"].split(":")
     connection = http.client.HTTPConnection(host, int(port))
 
+    def post(body: str, *, again: bool = True) -> http.client.HTTPResponse:
+        try:
+            connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
+            return connection.getresponse()
+        except (OSError, http.client.HTTPException):
+            connection.close()  # the server ends connections that were idle for some seconds
+            if not again:
+                raise
+            return post(body, again=False)
+
     def predict(array: Array) -> Array:
         body = {"model": spec["model"], "shape": array.shape, "data": base64.b64encode(array.tobytes()).decode()}
-        connection.request("POST", "/predict", json.dumps(body), {"Content-Type": "application/json"})
-        response = connection.getresponse()
+        response = post(json.dumps(body))
         answer = json.loads(response.read())
         if response.status != http.HTTPStatus.OK:
             raise RuntimeError(f"LitServe: expected 200, got {response.status}: {answer}")
@@ -104,19 +113,17 @@ def latencies(predict: Predict, array: Array, iterations: int) -> list[int]:
 
 def throughput(predict: Predict, array: Array, seconds: float, clients: int) -> float:
     """Predictions a second of so many threads."""
-    counts = [0] * clients
     started = time.perf_counter()
 
-    def run(index: int) -> None:
+    def run() -> int:
+        count = 0
         while time.perf_counter() - started < seconds:
             predict(array)
-            counts[index] += 1
+            count += 1
+        return count
 
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+        counts = [future.result() for future in [pool.submit(run) for _ in range(clients)]]
     return sum(counts) / (time.perf_counter() - started)
 
 
