@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -161,6 +162,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("any") / "config.json"
 
 
+@hypothesis.settings(deadline=None)  # it waits for a disk that others use too
 @given(values=st.dictionaries(st.sampled_from(sorted(WHOLE)), JSON, max_size=6))
 def test_any_values_are_read_or_refused_by_name(path: Path, values: dict[str, object]) -> None:
     path.write_text(json.dumps(values))

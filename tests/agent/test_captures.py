@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -167,6 +168,7 @@ class TestDropOldest:
         assert spool.status("first") is Status.IN_PROGRESS
         assert counts == {}
 
+    @hypothesis.settings(deadline=None)  # it waits for a disk that others use too
     @given(sizes=st.lists(st.integers(1, 900), min_size=1, max_size=12))
     def test_whatever_comes_the_bound_holds_and_what_fits_is_kept(
         self, tmp_path_factory: pytest.TempPathFactory, sizes: list[int]

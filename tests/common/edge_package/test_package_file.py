@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,6 +148,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], tuple[Path, 
     return lambda: (target, gzip.decompress(target.read_bytes()))
 
 
+@hypothesis.settings(deadline=None)  # it waits for a disk that others use too
 @given(st.data())
 def test_no_change_of_a_byte_goes_unnoticed(whole: Callable[[], tuple[Path, bytes]], data: st.DataObject) -> None:
     target, content = whole()
