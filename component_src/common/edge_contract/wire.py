@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Predict's messages, read and written without protobuf's copies of the tensors.
 
-A tensor's bytes stay where they are in the received message, and are copied once into the sent one. For every input
-this agrees with the code that protobuf generates from ``agent.proto``: it reads the same values out of the same
-messages and refuses the same ones. The other messages are small or rare; they go through ``agent_pb2``.
+A tensor's bytes stay where they are in the received message, and are copied once into the sent one. This agrees with
+the code that protobuf generates from ``agent.proto``: it reads the same values out of the same messages and refuses the
+same ones, and on top of those the ones with more tensors or dimensions than any model has. The other messages are small
+or rare; they go through ``agent_pb2``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _VARINT, _FIXED64, _BYTES, _GROUP, _END_GROUP, _FIXED32 = range(6)
 _LONGEST_NUMBER, _LONGEST_TAG = 10, 5  # in bytes, as protobuf has it
 _CONTINUES = 0x80
 _LEAST_TAG = 1 << 3
+_MOST = 10_000  # tensors of a request, dimensions of a tensor: beyond any model, so that a message costs no minutes
 _LARGEST_TAG = 2**32 - 1
 _DEEPEST = 100  # messages and groups inside one another, protobuf's own bound
 
@@ -89,6 +91,8 @@ def parse_predict_request(message: bytes) -> PredictRequest:
             name = _text(value, "name")
         elif number == 2:  # noqa: PLR2004 # here and below: field numbers of agent.proto
             tensors.append(_tensor(value))
+            if len(tensors) > _MOST:
+                raise WireError(f"expected at most {_MOST} tensors, got more")
         elif number == 3:  # noqa: PLR2004
             handle = _text(value, "handle")
     return PredictRequest(name=name, handle=handle, tensors=tensors)
@@ -128,9 +132,8 @@ def to_shared_memory(handle: agent_pb2.SharedMemoryHandle) -> SharedMemory:
 
 
 def _tensor(message: memoryview) -> Tensor:
-    name, data_type = b"", 0
-    shape: tuple[int, ...] = ()
-    described = False
+    name, data_type, described = b"", 0, False
+    shape: list[int] = []
     data: memoryview | None = None
     shared: SharedMemory | None = None
     for number, wire, value in _fields(message, depth=2):
@@ -138,29 +141,28 @@ def _tensor(message: memoryview) -> Tensor:
             continue
         if number == 1:
             described = True
-            name, data_type, shape = _metadata(value, name, data_type, shape)
+            name, data_type = _metadata(value, name, data_type, shape)
         elif number == 4:  # noqa: PLR2004 # of the two kinds of data the last one counts
             data, shared = value, None
         elif number == 5:  # noqa: PLR2004
             data, shared = None, _shared_memory(value, shared or SharedMemory(segment_id=0))
-    return Tensor(name, data_type, shape, described, data, shared)
+    return Tensor(name, data_type, tuple(shape), described, data, shared)
 
 
 # A message that comes more than once in its field is one: each piece adds to what the ones before it said.
-def _metadata(
-    message: memoryview, name: bytes, data_type: int, shape: tuple[int, ...]
-) -> tuple[bytes, int, tuple[int, ...]]:
-    lengths = list(shape)
+def _metadata(message: memoryview, name: bytes, data_type: int, shape: list[int]) -> tuple[bytes, int]:
     for number, wire, value in _fields(message, depth=3):
         if number == 1 and wire == _BYTES:
             name = bytes(value)
         elif number == 2 and wire == _VARINT:  # noqa: PLR2004
             data_type = _int32(value)
         elif number == 3 and wire == _VARINT:  # noqa: PLR2004
-            lengths.append(_int32(value))
+            shape.append(_int32(value))
         elif number == 3 and wire == _BYTES:  # noqa: PLR2004
-            lengths.extend(_packed(value))
-    return name, data_type, tuple(lengths)
+            shape.extend(_packed(value))
+        if len(shape) > _MOST:
+            raise WireError(f"tensor {name!r:.100}: expected at most {_MOST} dimensions, got more")
+    return name, data_type
 
 
 def _shared_memory(message: memoryview, place: SharedMemory) -> SharedMemory:
@@ -245,10 +247,13 @@ def _number(message: memoryview, position: int, longest: int) -> tuple[int, int]
 
 
 def _packed(message: memoryview) -> Iterator[int]:
-    position = 0
+    position = count = 0
     while position < len(message):
         value, position = _number(message, position, _LONGEST_NUMBER)
         yield _int32(value)
+        count += 1
+        if count > _MOST:
+            raise WireError(f"expected at most {_MOST} dimensions, got more")
 
 
 def _int32(value: int) -> int:

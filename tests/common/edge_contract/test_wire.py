@@ -170,6 +170,21 @@ def test_a_million_groups_are_refused_and_not_entered() -> None:
     assert of_codec(b"\x4b" * 1_000_000) is None
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        lengthy(2, b"") * 10_001,
+        lengthy(2, lengthy(1, b"\x18\x01" * 10_001)),
+        lengthy(2, lengthy(1, lengthy(3, b"\x01" * 10_001))),
+        lengthy(2, lengthy(1, b"\x18\x01") * 10_001),  # in as many pieces, each of which adds to the ones before
+    ],
+    ids=["tensors", "dimensions", "packed dimensions", "pieces"],
+)
+def test_what_no_model_has_is_refused_before_it_costs_much(message: bytes) -> None:
+    with pytest.raises(wire.WireError, match="expected at most 10000"):
+        wire.parse_predict_request(message)
+
+
 TENSORS = st.builds(
     agent_pb2.Tensor,
     tensor_metadata=st.none()
