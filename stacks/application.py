@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import aws_cdk as cdk
@@ -10,18 +11,26 @@ from cdk_nag import AwsSolutionsChecks
 from constructs import Construct
 
 from edge_constructs.component_lock import ComponentLock, ComponentLockError
+from edge_constructs.job_rules import JobPropertyError
 from edge_constructs.model_folder import ModelFolderError
 from edge_package import PackageError
 from edge_recipe import RecipeError
 from stacks.components import LOCK, ROOT, load_model, load_sources
-from stacks.environment import Environment, EnvironmentFileError, check_together, load_environment, overrides_for
+from stacks.environment import (
+    DISCONTINUED,
+    Environment,
+    EnvironmentFileError,
+    check_together,
+    load_environment,
+    overrides_for,
+)
 from stacks.fleet import FleetStack
 from stacks.models import ModelsStack
 from stacks.release import ReleaseStack
 
 ENVIRONMENTS = ROOT / "environments"
 # What a person did wrong, as opposed to this program: shown as a message, without a traceback.
-INPUT_ERRORS = (ComponentLockError, EnvironmentFileError, ModelFolderError, PackageError, RecipeError)
+INPUT_ERRORS = (ComponentLockError, EnvironmentFileError, JobPropertyError, ModelFolderError, PackageError, RecipeError)
 
 
 class EnvironmentStage(cdk.Stage):
@@ -29,14 +38,16 @@ class EnvironmentStage(cdk.Stage):
 
     def __init__(self, scope: Construct, id_: str, *, environment: Environment) -> None:
         super().__init__(scope, id_, env=cdk.Environment(account=environment.account, region=environment.region))
-        if environment.edge_manager != "open":
-            raise EnvironmentFileError(
-                f'{environment.name}: edge_manager = "{environment.edge_manager}" is not built yet: AWS discontinued '
-                'SageMaker Edge Manager on 26 April 2024; use edge_manager = "open"'
+        if environment.edge_manager == "sagemaker":
+            cdk.Annotations.of(self).add_warning_v2(
+                "edge-manager:discontinued",
+                f"{environment.name}: {DISCONTINUED}: this synthesises, and does not deploy; "
+                'edge_manager = "open" does',
             )
         model = load_model(environment.inference.model, task="image-classification")
         detection = environment.detection
         detector = None if detection is None else load_model(detection.model, task="object-detection")
+        lock = ComponentLock.read(LOCK)
         prefix = environment.namespace
         fleet = FleetStack(self, "Fleet", environment=environment, stack_name=f"{prefix}-Fleet")
         models = ModelsStack(
@@ -44,6 +55,7 @@ class EnvironmentStage(cdk.Stage):
             "Models",
             environment=environment,
             models=[model] if detector is None else [model, detector],
+            lock=lock,
             stack_name=f"{prefix}-Models",
         )
         release = ReleaseStack(
@@ -53,15 +65,20 @@ class EnvironmentStage(cdk.Stage):
             sources=load_sources(),
             model=model,
             detector=detector,
-            lock=ComponentLock.read(LOCK),
+            lock=lock,
             stack_name=f"{prefix}-Release",
         )
         models.add_stack_dependency(fleet)
         release.add_stack_dependency(models)
 
 
-def build_app(*, context: Mapping[str, Any] | None = None, outdir: str | None = None) -> cdk.App:
-    """The CDK app with every environment of `environments/`, or the one that the context's `env` names.
+def build_app(
+    *,
+    context: Mapping[str, Any] | None = None,
+    outdir: str | None = None,
+    folders: Sequence[Path] | None = None,
+) -> cdk.App:
+    """The CDK app with every environment of `folders` (`environments/`), or the one that the context's `env` names.
 
     cdk.json's context is read here as well, so that tests and `python app.py` synthesise what the CLI does.
 
@@ -78,7 +95,7 @@ def build_app(*, context: Mapping[str, Any] | None = None, outdir: str | None = 
         default_stack_synthesizer=cdk.DefaultStackSynthesizer(generate_bootstrap_version_rule=False),
     )
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
-    paths = {path.stem: path for path in sorted(ENVIRONMENTS.glob("*.toml"))}
+    paths = {path.stem: path for folder in folders or (ENVIRONMENTS,) for path in sorted(folder.glob("*.toml"))}
     wanted = app.node.try_get_context("env")
     if wanted is not None and wanted not in paths:
         raise EnvironmentFileError(f"context env: one of {', '.join(paths)} is expected, got {wanted!r}")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -14,19 +15,41 @@ HEARTBEAT_TOPIC = "gg/sageMakerEdgeManager/heartbeat"  # the agent's default, wh
 
 
 def agent_configuration(environment: Environment) -> dict[str, str]:
-    """The agent's parameters, under Edge Manager's names (specification §2.2)."""
-    capture = environment.capture
+    """The agent's parameters, under Edge Manager's names (specification §2.2): the same in either mode.
+
+    A path or option that is blank is left out, as the agent's own default then holds.
+    """
+    agent, capture = environment.agent, environment.capture
+    optional = {
+        "CaptureDataDiskPath": capture.disk_path,
+        "DLRBackendOptions": agent.dlr_backend_options,
+        "LocalDataRootPath": agent.local_data_root_path,
+    }
     return {
         "BucketName": environment.capture_bucket,
         "CaptureDataBase64EmbedLimit": str(capture.base64_embed_limit),
         "CaptureDataBatchSize": str(capture.batch_size),
         "CaptureDataBufferSize": str(capture.buffer_size),
         "CaptureDataDestination": capture.destination,
+        "CaptureDataPeriodicUpload": str(capture.periodic_upload).lower(),
+        "CaptureDataPeriodicUploadPeriodSeconds": str(capture.periodic_upload_period_seconds),
         "CaptureDataPushPeriodSeconds": str(capture.push_period_seconds),
+        "DbEnable": str(agent.db_enable).lower(),
+        "DeploymentEnable": str(agent.deployment_enable).lower(),
+        "DeploymentPollInterval": str(agent.deployment_poll_minutes),
         "DeviceFleetName": environment.thing_group,
         "FolderPrefix": capture.folder_prefix,
-        "SagemakerEdgeLogVerbose": str(environment.agent.log_verbose).lower(),
-        "UnixSocketName": environment.agent.unix_socket_name,
+        "SagemakerEdgeLogVerbose": str(agent.log_verbose).lower(),
+        "UnixSocketName": agent.unix_socket_name,
+        **{name: value for name, value in optional.items() if value},
+    }
+
+
+def trust_configuration(environment: Environment, public_keys: Sequence[str]) -> dict[str, str]:
+    """What our agent trusts: the public keys, in base64, known at deploy time."""
+    return {
+        "RequireSignature": str(environment.signing.require).lower(),
+        "SigningPublicKeys": " ".join(public_keys),
     }
 
 

@@ -14,9 +14,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from edge_constructs.compilation_settings import CompilationSettings
+
 # AWS's account number for documentation: what is synthesised without an account of one's own carries it.
 DOCUMENTATION_ACCOUNT = "111122223333"
 DEFAULT_REGION = "us-east-1"
+# Where SageMaker Edge Manager was: specification §1.14.
+SAGEMAKER_REGIONS = ("us-east-1", "us-east-2", "us-west-2", "eu-central-1", "eu-west-1", "ap-northeast-1")
+DISCONTINUED = "AWS discontinued SageMaker Edge Manager on 26 April 2024"
 
 _REMEDIES = {
     "bool_type": "; write true or false, without quotes",
@@ -70,14 +75,36 @@ class Greengrass:
     nucleus: Literal["aws.greengrass.Nucleus", "aws.greengrass.NucleusLite"] = "aws.greengrass.Nucleus"
     nucleus_version: Version
     token_exchange_service_version: Version
+    edge_manager_version: Version = "1.3.2"  # aws.greengrass.SageMakerEdgeManager, in sagemaker mode
 
 
 @_settings
 class Agent:
-    """Where the agent listens, and how much it logs."""
+    """Where the agent listens, how much it logs, and Edge Manager's parameters that are not about captures.
+
+    A blank path leaves the agent its own: its work directory.
+    """
 
     unix_socket_name: SocketPath = "/tmp/aws.greengrass.SageMakerEdgeManager.sock"  # noqa: S108 -- Edge Manager's default
     log_verbose: bool = False
+    local_data_root_path: str = ""
+    db_enable: bool = False
+    deployment_enable: bool = False
+    deployment_poll_minutes: Annotated[int, Field(ge=1)] = 1440
+    dlr_backend_options: str = ""
+
+
+@_settings
+class Signing:
+    """The keys that sign model packages, by a name of their own each: the first signs, devices trust all of them.
+
+    To rotate, put a new name in front. The former one may go once every deployed model has a version signed by the new.
+    """
+
+    keys: Annotated[tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")], ...], Field(min_length=1)] = (
+        "1",
+    )
+    require: bool = True
 
 
 @_settings
@@ -86,6 +113,9 @@ class Capture:
 
     destination: Literal["Cloud", "Disk"] = "Cloud"
     folder_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")] = "sme-capture"
+    disk_path: str = ""
+    periodic_upload: bool = False
+    periodic_upload_period_seconds: Annotated[int, Field(ge=1)] = 8
     batch_size: Annotated[int, Field(ge=1)] = 10
     buffer_size: Annotated[int, Field(ge=2)] = 30
     push_period_seconds: Annotated[int, Field(ge=1)] = 4
@@ -136,6 +166,7 @@ class Environment:
     region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")]
     namespace: Annotated[str, Field(pattern=r"^[a-z][a-z0-9]{0,14}$")]
     edge_manager: Literal["open", "sagemaker"] = "open"
+    acknowledge_discontinued: bool = False
     devices: Annotated[tuple[DeviceName, ...], Field(min_length=1)]
     retention: Retention = Field(default_factory=Retention)
     greengrass: Greengrass
@@ -143,6 +174,8 @@ class Environment:
     capture: Capture = Field(default_factory=Capture)
     rollout: Rollout = Field(default_factory=Rollout)
     alarms: Alarms = Field(default_factory=Alarms)
+    signing: Signing = Field(default_factory=Signing)
+    compilation: CompilationSettings | None = None
     inference: Inference
     detection: Detection | None = None
 
@@ -151,6 +184,11 @@ class Environment:
         """Where results are published: one topic for each inference component that is deployed and publishes."""
         deployed = (self.inference, self.detection)
         return tuple(dict.fromkeys(one.topic for one in deployed if one is not None and one.topic))
+
+    @property
+    def signing_aliases(self) -> tuple[str, ...]:
+        """The KMS aliases of the keys that sign model packages; the first signs."""
+        return tuple(f"alias/{self.namespace}-model-signing-{key}" for key in self.signing.keys)
 
     @property
     def thing_names(self) -> tuple[str, ...]:
@@ -304,6 +342,9 @@ def _check_whole(environment: Environment, path: Path) -> None:
         raise EnvironmentFileError(
             f"{path}: devices: thing name {too_long[0]!r} has more than 63 characters; shorten device or namespace"
         )
+    if twice := sorted({key for key in environment.signing.keys if environment.signing.keys.count(key) > 1}):
+        raise EnvironmentFileError(f"{path}: signing.keys: {', '.join(twice)} stands twice; a key has one entry")
+    _check_mode(environment, path)
     capture = environment.capture
     if capture.batch_size >= capture.buffer_size:
         raise EnvironmentFileError(
@@ -321,6 +362,40 @@ def _check_whole(environment: Environment, path: Path) -> None:
             f"{path}: alarms.silent_minutes {alarms.silent_minutes} is less than two passes of "
             f"inference.interval_seconds {inference.interval_seconds}: a healthy fleet would raise it"
         )
+
+
+def _check_mode(environment: Environment, path: Path) -> None:
+    compilation = environment.compilation
+    if compilation is not None and compilation.data_input_config is not None and environment.detection is not None:
+        raise EnvironmentFileError(
+            f"{path}: compilation.data_input_config: none is expected with a table [detection], as one shape does not "
+            "fit two models: leave it out, and each model's folder tells it"
+        )
+    if environment.edge_manager == "open":
+        if environment.agent.deployment_enable:
+            raise EnvironmentFileError(
+                f'{path}: agent.deployment_enable: false is expected with edge_manager = "open", got true: the service '
+                "behind it is gone, and models are deployed as Greengrass components"
+            )
+        return
+    if not environment.acknowledge_discontinued:
+        raise EnvironmentFileError(
+            f'{path}: edge_manager = "sagemaker": {DISCONTINUED}, so nothing of it can be deployed any more: use '
+            'edge_manager = "open", which serves the same clients; to synthesise it all the same, as a reference, set '
+            "acknowledge_discontinued = true"
+        )
+    if environment.region not in SAGEMAKER_REGIONS:
+        raise EnvironmentFileError(
+            f'{path}: edge_manager = "sagemaker": a region of Edge Manager is expected, one of '
+            f"{', '.join(SAGEMAKER_REGIONS)}; got {environment.region}"
+        )
+    if compilation is None:
+        raise EnvironmentFileError(
+            f'{path}: edge_manager = "sagemaker": a table [compilation] is expected, got none: Edge Manager packaged '
+            "what SageMaker Neo had compiled"
+        )
+    if environment.agent.deployment_enable and not environment.agent.db_enable:
+        raise EnvironmentFileError(f"{path}: agent.deployment_enable needs agent.db_enable = true (specification §2.2)")
 
 
 def check_together(environments: Sequence[Environment]) -> None:

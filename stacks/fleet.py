@@ -11,6 +11,8 @@ from constructs import Construct
 from edge_constructs.device_fleet import DeviceFleet
 from edge_constructs.device_policy import DevicePolicy
 from edge_constructs.private_bucket import PrivateBucket
+from edge_constructs.sagemaker_fleet import SageMakerFleet
+from edge_constructs.signing_key import SigningKey
 from edge_constructs.silence_alarm import SilenceAlarm
 from edge_constructs.token_exchange import TokenExchange
 from stacks.configuration import HEARTBEAT_TOPIC
@@ -36,13 +38,26 @@ class FleetStack(cdk.Stack):
             role_alias_arn=exchange.alias.attr_role_alias_arn,
             topics=[*environment.topics, HEARTBEAT_TOPIC],
         )
-        DeviceFleet(
+        devices = DeviceFleet(
             self,
             "Devices",
             fleet_name=environment.thing_group,
             thing_names=environment.thing_names,
             log_retention=log_retention(environment),
         )
+        if environment.edge_manager == "sagemaker":
+            SageMakerFleet(
+                self,
+                "SageMaker",
+                fleet_name=environment.thing_group,
+                devices=devices,
+                exchange=exchange,
+                capture_location=f"s3://{environment.capture_bucket}/{environment.capture.folder_prefix}",
+                deployments=environment.agent.deployment_enable,
+            )
+        else:
+            for alias in environment.signing_aliases:
+                SigningKey(self, f"SigningKey-{alias.rpartition('-model-signing-')[2]}", alias_name=alias)
         if environment.alarms.silent_minutes:
             alarm = SilenceAlarm(
                 self,

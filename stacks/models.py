@@ -7,8 +7,22 @@ from typing import Any
 import aws_cdk as cdk
 from constructs import Construct
 
+from edge_constructs.compilation_job import CompilationJob, compilation_key
+from edge_constructs.component_lock import ComponentLock
+from edge_constructs.component_source import model_component
+from edge_constructs.job_rules import GREENGRASS_V2_COMPONENT
 from edge_constructs.model_folder import ModelFolder
-from edge_constructs.packaging_job import EdgePackagingJob
+from edge_constructs.model_source import folder_source
+from edge_constructs.open_packaging import OpenPackaging
+from edge_constructs.packaging_job import (
+    EdgePackagingJob,
+    PackagingEngine,
+    PackagingProperties,
+    job_name,
+    package_prefix,
+)
+from edge_constructs.sagemaker_packaging import SageMakerPackaging
+from edge_constructs.signing_key import alias_arn
 from stacks.environment import Environment
 from stacks.fleet import log_retention
 
@@ -17,17 +31,74 @@ class ModelsStack(cdk.Stack):
     """The jobs that turn models into packages. What changes is a synth-time literal, so nothing is exported."""
 
     def __init__(
-        self, scope: Construct, id_: str, *, environment: Environment, models: Sequence[ModelFolder], **kwargs: Any
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        environment: Environment,
+        models: Sequence[ModelFolder],
+        lock: ComponentLock,
+        **kwargs: Any,
     ) -> None:
         super().__init__(scope, id_, **kwargs)
+        self._environment = environment
         for model in models:
             job = EdgePackagingJob(
                 self,
                 f"Package-{model.name}",
-                model=model,
-                bucket=environment.artifact_bucket,
+                properties=self._properties(model, lock),
+                engine=self._engine(model, self._compilation(model)),
                 log_retention=log_retention(environment),
             )
             suffix = "" if model is models[0] else model.name.capitalize()
-            cdk.CfnOutput(self, f"ModelArtifact{suffix}", value=job.resource.get_att_string("ModelArtifact"))
-            cdk.CfnOutput(self, f"ModelDigest{suffix}", value=job.resource.get_att_string("ModelDigest"))
+            cdk.CfnOutput(self, f"ModelArtifact{suffix}", value=job.model_artifact)
+            if environment.edge_manager == "open":
+                cdk.CfnOutput(self, f"ModelDigest{suffix}", value=job.resource.get_att_string("ModelDigest"))
+                cdk.CfnOutput(self, f"ModelSignature{suffix}", value=job.model_signature)
+
+    def _compilation(self, model: ModelFolder) -> CompilationJob | None:
+        environment = self._environment
+        settings = environment.compilation
+        if settings is None:
+            return None
+        key = compilation_key(model, settings)
+        return CompilationJob(
+            self,
+            f"Compile-{model.name}",
+            job_name=f"{environment.namespace}-{job_name(model)}"[:40].rstrip("-"),
+            model=model,
+            settings=settings,
+            output_location=f"s3://{environment.artifact_bucket}/compiled/{model.name}/{key}",
+            log_retention=log_retention(environment),
+        )
+
+    def _properties(self, model: ModelFolder, lock: ComponentLock) -> PackagingProperties:
+        environment = self._environment
+        source = model_component(model)
+        return PackagingProperties(
+            job_name=f"{environment.namespace}-{job_name(model)}"[:40].rstrip("-"),
+            model_name=model.name,
+            model_version=model.version,
+            output_location=f"s3://{environment.artifact_bucket}/{model_prefix(environment, model)}",
+            preset_deployment_type=GREENGRASS_V2_COMPONENT,
+            preset_deployment_config={
+                "ComponentName": f"{environment.namespace}.{source.name}",
+                "ComponentVersion": lock.version_of(source),
+            },
+        )
+
+    def _engine(self, model: ModelFolder, compilation: CompilationJob | None) -> PackagingEngine:
+        environment = self._environment
+        if environment.edge_manager == "sagemaker":
+            assert compilation is not None  # noqa: S101 -- for mypy: the environment's checks ask for it
+            return SageMakerPackaging(compilation=compilation)
+        source = folder_source(self, f"Source-{model.name}", model) if compilation is None else compilation.output
+        return OpenPackaging(
+            source=source, signing_keys=[alias_arn(self, alias) for alias in environment.signing_aliases]
+        )
+
+
+def model_prefix(environment: Environment, model: ModelFolder) -> str:
+    """The folder of the artifact bucket that holds the model's package in this environment."""
+    settings = environment.compilation
+    return package_prefix(model, compilation_key(model, settings) if settings else "")

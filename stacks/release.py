@@ -8,15 +8,18 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from edge_constructs.component_lock import ComponentLock
-from edge_constructs.component_source import ComponentSource, model_component
+from edge_constructs.component_source import ComponentSource, model_component, with_agent
 from edge_constructs.fleet_deployment import DeployedComponent, FleetDeployment, RolloutPolicy
 from edge_constructs.greengrass_component import GreengrassComponent
 from edge_constructs.model_folder import ModelFolder
-from edge_constructs.packaging_job import package_prefix
 from edge_constructs.published_artifact import ArtifactPublisher
-from stacks.configuration import agent_configuration, inference_configuration
+from edge_constructs.signing_key import SigningPublicKeys, alias_arn
+from stacks.configuration import agent_configuration, inference_configuration, trust_configuration
 from stacks.environment import Environment, Inference
 from stacks.fleet import log_retention
+from stacks.models import model_prefix
+
+SAGEMAKER_AGENT = "aws.greengrass.SageMakerEdgeManager"
 
 
 class ReleaseStack(cdk.Stack):
@@ -46,8 +49,15 @@ class ReleaseStack(cdk.Stack):
         self._publisher = ArtifactPublisher(
             self, "Publisher", bucket=environment.artifact_bucket, log_retention=log_retention(environment)
         )
-        agent = self._published("Agent", "agent")
-        components = [DeployedComponent(component=agent, merge=agent_configuration(environment))]
+        agent = self._agent()
+        components = [
+            DeployedComponent(name=environment.greengrass.nucleus, version=environment.greengrass.nucleus_version),
+            DeployedComponent(
+                name="aws.greengrass.TokenExchangeService",
+                version=environment.greengrass.token_exchange_service_version,
+            ),
+            agent,
+        ]
         ids = ("Model", "ImageClassification")
         components += self._inference(ids, "image_classification", environment.inference, model, agent)
         if detector is not None and environment.detection is not None:
@@ -59,10 +69,6 @@ class ReleaseStack(cdk.Stack):
             name=f"{environment.namespace}-release",
             thing_group=environment.thing_group,
             components=components,
-            public_components={
-                environment.greengrass.nucleus: environment.greengrass.nucleus_version,
-                "aws.greengrass.TokenExchangeService": environment.greengrass.token_exchange_service_version,
-            },
             rollout=RolloutPolicy(
                 maximum_per_minute=environment.rollout.maximum_per_minute,
                 abort_percentage=environment.rollout.abort_percentage,
@@ -73,31 +79,63 @@ class ReleaseStack(cdk.Stack):
         cdk.CfnOutput(self, "DeploymentId", value=deployment.resource.attr_deployment_id)
 
     def _inference(
-        self, ids: tuple[str, str], folder: str, settings: Inference, model: ModelFolder, agent: GreengrassComponent
+        self, ids: tuple[str, str], folder: str, settings: Inference, model: ModelFolder, agent: DeployedComponent
     ) -> list[DeployedComponent]:
-        """A model's component and the one that uses it; `ids` are their construct ids."""
-        packaged = self._component(ids[0], model_component(model), package_prefix(model))
-        user = self._published(ids[1], folder)
+        """A model's component and the one that uses it; `ids` are their construct ids.
+
+        The artifact is the same under either agent; the recipe differs only in the one that it depends on.
+        """
+        packaged = self._model(ids[0], model)
+        source = self._sources[folder]
+        version = self._lock.version_of(source)
+        if agent.name == SAGEMAKER_AGENT:
+            own = self._sources["agent"].name
+            source = with_agent(source, own=own, agent=agent.name, requirement=">=1.0.0 <2.0.0")
+        user = self._published(ids[1], source, version)
         merge = inference_configuration(
             settings, component=user.name, model=model, agent=agent.name, model_component=packaged.name
         )
-        return [DeployedComponent(component=packaged), DeployedComponent(component=user, merge=merge)]
+        return [packaged, DeployedComponent.of(user, merge)]
 
-    def _published(self, id_: str, folder: str) -> GreengrassComponent:
-        source = self._sources[folder]
-        prefix = f"components/{self._environment.namespace}.{source.name}/{self._lock.version_of(source)}"
-        artifact = self._publisher.publish(f"{id_}Artifact", files=source.files, key=f"{prefix}/{source.artifact}")
-        component = self._component(id_, source, prefix)
+    def _model(self, id_: str, model: ModelFolder) -> DeployedComponent:
+        environment = self._environment
+        source = model_component(model)
+        version = self._lock.version_of(source)
+        if environment.edge_manager == "sagemaker":  # the packaging job's preset makes the version
+            return DeployedComponent(name=f"{environment.namespace}.{source.name}", version=version)
+        return DeployedComponent.of(self._component(id_, source, version, model_prefix(environment, model)))
+
+    def _agent(self) -> DeployedComponent:
+        environment = self._environment
+        merge = agent_configuration(environment)
+        if environment.edge_manager == "sagemaker":
+            version = environment.greengrass.edge_manager_version
+            return DeployedComponent(name=SAGEMAKER_AGENT, version=version, merge=merge)
+        keys = SigningPublicKeys(
+            self,
+            "SigningPublicKeys",
+            keys=[alias_arn(self, alias) for alias in environment.signing_aliases],
+            log_retention=log_retention(environment),
+        )
+        trust = trust_configuration(environment, keys.public_keys)
+        source = self._sources["agent"]
+        return DeployedComponent.of(self._published("Agent", source, self._lock.version_of(source)), {**merge, **trust})
+
+    def _published(self, id_: str, source: ComponentSource, version: str) -> GreengrassComponent:
+        prefix = f"components/{self._environment.namespace}.{source.name}/{version}"
+        (file,) = source.artifacts
+        artifact = self._publisher.publish(f"{id_}Artifact", files=source.files, key=f"{prefix}/{file}")
+        component = self._component(id_, source, version, prefix)
         component.resource.node.add_dependency(artifact)  # the service reads the artifact when the version is made
         return component
 
-    def _component(self, id_: str, source: ComponentSource, prefix: str) -> GreengrassComponent:
+    def _component(self, id_: str, source: ComponentSource, version: str, prefix: str) -> GreengrassComponent:
         return GreengrassComponent(
             self,
             id_,
             source=source,
             namespace=self._environment.namespace,
-            version=self._lock.version_of(source),
+            version=version,
             artifact_base_uri=f"s3://{self._environment.artifact_bucket}/{prefix}",
             own_components=self._own,
         )

@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stacks.application import build_app
+from stacks.application import ENVIRONMENTS, build_app
 from stacks.components import ROOT
 
 FOLDER = ROOT / "tests" / "snapshots"
+# The environments of the project, and one that keeps SageMaker mode alive.
+FOLDERS = (ENVIRONMENTS, ROOT / "tests" / "environments")
 _ASSET = re.compile(r"\b[0-9a-f]{64}(?=\.(zip|json)\b)")
 
 
@@ -39,7 +41,16 @@ def snapshots(assembly: Path) -> dict[str, str]:
     return found
 
 
+def joined(value: Mapping[str, Any]) -> str:
+    """The text of an `Fn::Join`; what another resource's attribute will be stands as `<id.attribute>`."""
+    separator, parts = value["Fn::Join"]
+    texts = (part if isinstance(part, str) else f"<{'.'.join(part['Fn::GetAtt'])}>" for part in parts)
+    return str(separator).join(texts)
+
+
 def _normalise(value: Any, key: str) -> Any:
+    if key == "Merge" and isinstance(value, Mapping):
+        value = joined(value)
     if isinstance(value, Mapping):
         return {name: _normalise(item, name) for name, item in value.items()}
     if isinstance(value, list):
@@ -57,7 +68,7 @@ def main() -> int:
     """Write the snapshots of every environment; those of stacks that are gone go."""
     with tempfile.TemporaryDirectory() as folder:
         outdir = Path(folder, "cdk.out")
-        build_app(outdir=str(outdir)).synth()
+        build_app(outdir=str(outdir), folders=FOLDERS).synth()
         current = snapshots(outdir)
     for path in FOLDER.glob("*/*.json"):
         if path.relative_to(FOLDER).as_posix() not in current:

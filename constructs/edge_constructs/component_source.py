@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -13,6 +14,7 @@ from typing import Any
 
 from edge_constructs.model_folder import ModelFolder
 from edge_package.archive import FileContent, read_tree, tree_digest
+from edge_package.signature import SIGNATURE_NAME, SIGNATURE_SUFFIX
 
 EXCLUDED = ("__pycache__", "*.pyc", "recipe.json", "requirements.in", ".DS_Store")
 
@@ -21,13 +23,13 @@ EXCLUDED = ("__pycache__", "*.pyc", "recipe.json", "requirements.in", ".DS_Store
 class ComponentSource:
     """One component, the same for every environment.
 
-    `artifact` is the file name of what is published for it, blank for nothing. `files` are those of a zip artifact; a
-    model component has none: its package comes from the packaging job, and `content_digest` is the model digest.
+    `artifacts` are the names of the files that are published for it. `files` are those of a zip artifact; a model
+    component has none: package and signature come from the packaging job, and `content_digest` is the model digest.
     """
 
     template: Mapping[str, Any]
     content_digest: str
-    artifact: str = ""
+    artifacts: tuple[str, ...] = ()
     files: Mapping[str, FileContent] = field(default_factory=dict)
 
     @property
@@ -61,20 +63,23 @@ def load_component(folder: Path, *, common: Sequence[str]) -> ComponentSource:
         tree = read_tree(folder.parent / "common" / package, exclude=EXCLUDED)
         files.update({f"{package}/{name}": content for name, content in tree.items()})
     return ComponentSource(
-        template=template, artifact=f"{folder.name}.zip", files=files, content_digest=tree_digest(files)
+        template=template, artifacts=(f"{folder.name}.zip",), files=files, content_digest=tree_digest(files)
     )
 
 
 def model_component(model: ModelFolder) -> ComponentSource:
     """The component that brings a model to devices, as a packaging job with a Greengrass preset made it.
 
-    The package ends up directly in the component's work directory (specification §1.12). It is unpacked beside it
-    first: an interrupted installation is repeated at the next start and never leaves half of two packages.
+    The package ends up directly in the component's work directory (specification §1.12), with its signature beside the
+    manifest. It is unpacked beside it first: an interrupted installation is repeated at the next start and never leaves
+    half of two packages.
     """
-    package = package_file(model)
+    package = package_file(model.name, model.version)
+    signature = package + SIGNATURE_SUFFIX
     script = (
         "set -e; rm -rf .incoming; mkdir .incoming; "
         f"tar -xzf {{artifacts:path}}/{package} -C .incoming; "
+        f"cp {{artifacts:path}}/{signature} .incoming/{SIGNATURE_NAME}; "
         'for old in ./*; do rm -rf "$old"; done; '
         "mv .incoming/* .; rmdir .incoming"
     )
@@ -87,13 +92,23 @@ def model_component(model: ModelFolder) -> ComponentSource:
             {
                 "Platform": {"os": "linux", "runtime": "*"},
                 "Lifecycle": {"install": {"Script": script, "Timeout": 600}},
-                "Artifacts": [{"Uri": package, "Unarchive": "NONE", "Permission": {"Read": "OWNER"}}],
+                "Artifacts": [
+                    {"Uri": name, "Unarchive": "NONE", "Permission": {"Read": "OWNER"}} for name in (package, signature)
+                ],
             }
         ],
     }
-    return ComponentSource(template=template, artifact=package, content_digest=model.manifest.digest)
+    return ComponentSource(template=template, artifacts=(package, signature), content_digest=model.manifest.digest)
 
 
-def package_file(model: ModelFolder) -> str:
+def with_agent(source: ComponentSource, *, own: str, agent: str, requirement: str) -> ComponentSource:
+    """A component that depends on another agent than our `own`, and is the same in all else."""
+    dependencies = dict(source.template["ComponentDependencies"])
+    del dependencies[own]
+    dependencies[agent] = {"VersionRequirement": requirement, "DependencyType": "HARD"}
+    return dataclasses.replace(source, template={**source.template, "ComponentDependencies": dependencies})
+
+
+def package_file(model_name: str, model_version: str) -> str:
     """`<ModelName>-<ModelVersion>.tar.gz`, as Edge Manager named it; a version's spaces would not survive a URI."""
-    return f"{model.name}-{model.version}.tar.gz".replace(" ", "_")
+    return f"{model_name}-{model_version}.tar.gz".replace(" ", "_")

@@ -17,7 +17,9 @@ from edge_package.archive import FileContent, read_tree, write_zip
 
 _HERE = Path(__file__).parent
 _COMMON = _HERE.parents[1] / "component_src" / "common"
-_SHARED = ("__init__.py", "handler_kernel.py", "s3_objects.py")
+_KERNEL = ("__init__", "handler_kernel")
+# How often the waiter asks.
+_POLL = cdk.Duration.seconds(5)
 
 
 class CustomResourceProvider(Construct):
@@ -26,10 +28,12 @@ class CustomResourceProvider(Construct):
     Args:
         scope: the construct it stands in.
         id_: its id there.
-        handler: a module of this package; it has `on_event` and, where `asynchronous`, `is_complete`.
+        handler: a module of this package; it has `on_event` and, where `total_timeout` is given, `is_complete`.
         statements: all that the handler may do beside writing its log.
+        modules: other modules of this package that the handler imports, beside the kernel.
         common: packages of component_src/common that the handler imports.
-        asynchronous: whether the framework polls `is_complete` until the work is done.
+        total_timeout: how long the framework polls `is_complete`; None: the work is done when `on_event` returns.
+        memory_size: of the handler, in MiB; its share of a processor goes with it.
         log_retention: how long logs are kept.
     """
 
@@ -40,19 +44,23 @@ class CustomResourceProvider(Construct):
         *,
         handler: str,
         statements: Sequence[iam.PolicyStatement],
+        modules: Sequence[str] = (),
         common: Sequence[str] = (),
-        asynchronous: bool = False,
+        total_timeout: cdk.Duration | None = None,
+        memory_size: int = 512,
         log_retention: logs.RetentionDays,
     ) -> None:
         super().__init__(scope, id_)
         self._log_retention = log_retention
+        self._memory_size = memory_size
+        asynchronous = total_timeout is not None
         self._role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         for statement in statements:
             self._role.add_to_policy(statement)
         # The CDK copies an asset when it is declared: the file may go afterwards.
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"{handler}.zip")
-            write_zip(_files(handler, common), path)
+            write_zip(_files((*_KERNEL, *modules, handler), common), path)
             code = lambda_.Code.from_asset(str(path))
             entries = ("on_event", "is_complete") if asynchronous else ("on_event",)
             functions = [self._function(code, f"edge_constructs.{handler}", entry) for entry in entries]
@@ -61,8 +69,8 @@ class CustomResourceProvider(Construct):
             "Provider",
             on_event_handler=functions[0],
             is_complete_handler=functions[1] if asynchronous else None,
-            query_interval=cdk.Duration.seconds(5) if asynchronous else None,
-            total_timeout=cdk.Duration.minutes(30) if asynchronous else None,
+            query_interval=_POLL if asynchronous else None,
+            total_timeout=total_timeout,
             log_group=self._log_group("ProviderLogs"),
         )
         self._acknowledge_framework(functions)
@@ -89,7 +97,7 @@ class CustomResourceProvider(Construct):
             runtime=lambda_.Runtime.PYTHON_3_14,
             role=self._role,
             timeout=cdk.Duration.minutes(14),
-            memory_size=512,
+            memory_size=self._memory_size,
             ephemeral_storage_size=cdk.Size.gibibytes(4),
             log_group=log_group,
         )
@@ -123,10 +131,9 @@ class CustomResourceProvider(Construct):
             )
 
 
-def _files(handler: str, common: Sequence[str]) -> dict[str, FileContent]:
-    """What the handler's zip holds: its module, the shared ones, and the common packages."""
-    names = (*_SHARED, f"{handler}.py")
-    files = {f"edge_constructs/{name}": FileContent((_HERE / name).read_bytes()) for name in names}
+def _files(modules: Sequence[str], common: Sequence[str]) -> dict[str, FileContent]:
+    """What the handler's zip holds: modules of this package, and the common packages."""
+    files = {f"edge_constructs/{name}.py": FileContent((_HERE / f"{name}.py").read_bytes()) for name in modules}
     for package in common:
         tree = read_tree(_COMMON / package, exclude=("__pycache__",))
         files.update({f"{package}/{path}": content for path, content in tree.items()})

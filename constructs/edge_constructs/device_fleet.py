@@ -52,8 +52,9 @@ class DeviceFleet(Construct):
             ],
             log_retention=log_retention,
         )
+        self.things: dict[str, iot.CfnThing] = {}
         for name in thing_names:
-            thing = iot.CfnThing(self, f"Thing-{name}", thing_name=name)
+            thing = self.things[name] = iot.CfnThing(self, f"Thing-{name}", thing_name=name)
             member = cdk.CustomResource(
                 self,
                 f"Member-{name}",

@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import aws_cdk as cdk
 import aws_cdk.aws_greengrassv2 as greengrass
@@ -15,10 +15,20 @@ from edge_constructs.greengrass_component import GreengrassComponent
 
 @dataclass(frozen=True, kw_only=True)
 class DeployedComponent:
-    """A component of a deployment, and the configuration that is merged over its defaults on every device."""
+    """A component of a deployment at its version, and the configuration that is merged over its defaults everywhere.
 
-    component: GreengrassComponent
+    `resource` is what makes the version, where this app does: the deployment waits for it.
+    """
+
+    name: str
+    version: str
     merge: Mapping[str, Any] = field(default_factory=dict)
+    resource: cdk.CfnResource | None = None
+
+    @classmethod
+    def of(cls, component: GreengrassComponent, merge: Mapping[str, Any] | None = None) -> Self:
+        """A component of our own."""
+        return cls(name=component.name, version=component.version, merge=merge or {}, resource=component.resource)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +56,7 @@ class FleetDeployment(Construct):
         id_: its id there.
         name: the deployment's name.
         thing_group: the target's name.
-        components: our own components.
-        public_components: public component to version.
+        components: all that devices shall have.
         rollout: its pace.
     """
 
@@ -58,23 +67,20 @@ class FleetDeployment(Construct):
         *,
         name: str,
         thing_group: str,
-        components: list[DeployedComponent],
-        public_components: Mapping[str, str],
+        components: Sequence[DeployedComponent],
         rollout: RolloutPolicy,
     ) -> None:
         super().__init__(scope, id_)
         stack = cdk.Stack.of(self)
         specification = greengrass.CfnDeployment.ComponentDeploymentSpecificationProperty
-        pinned = {name: specification(component_version=version) for name, version in public_components.items()}
         self.resource = greengrass.CfnDeployment(
             self,
             "Deployment",
             deployment_name=name,
             target_arn=f"arn:{stack.partition}:iot:{stack.region}:{stack.account}:thinggroup/{thing_group}",
-            components=pinned
-            | {
-                deployed.component.name: specification(
-                    component_version=deployed.component.version, configuration_update=_update(deployed.merge)
+            components={
+                deployed.name: specification(
+                    component_version=deployed.version, configuration_update=_update(deployed.merge)
                 )
                 for deployed in components
             },
@@ -90,7 +96,8 @@ class FleetDeployment(Construct):
             ),
         )
         for deployed in components:
-            self.resource.add_resource_dependency(deployed.component.resource)
+            if deployed.resource is not None:
+                self.resource.add_resource_dependency(deployed.resource)
 
 
 def _job_configuration(rollout: RolloutPolicy) -> greengrass.CfnDeployment.DeploymentIoTJobConfigurationProperty:

@@ -46,7 +46,7 @@ class GreengrassComponent(Construct):
             version=version,
             artifact_base_uri=artifact_base_uri,
             own_components=own_components,
-            artifacts=[source.artifact] if source.artifact else [],
+            artifacts=source.artifacts,
             source=f"recipe of {source.name}",
         )
         self.resource = greengrass.CfnComponentVersion(self, "Version", inline_recipe=serialize(self.recipe))

@@ -54,6 +54,6 @@ def _handler() -> GroupMembership:
     return GroupMembership(boto3.client("iot"))
 
 
-def on_event(event: Mapping[str, Any], _context: object) -> Response:
+def on_event(event: Mapping[str, Any], context: object) -> Response:
     """Lambda entry point."""
-    return handle(_handler(), event)
+    return handle(_handler(), event, context)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every custom resource's Lambda handler shares; standard library only.
 
-A handler is a class with `create`, `update` and `delete` (and `is_complete` where work goes on after them); the
-kernel reads the provider framework's event, logs each step as a JSON line, and passes errors on with their reason,
-which the framework shows in the stack's events.
+A handler is a class with `apply` and `delete` (and `describe` where work goes on after them); the kernel reads the
+provider framework's event, bounds the work by the time that Lambda leaves it, logs each step as a JSON line, and
+passes errors on with their reason, which the framework shows in the stack's events.
 """
 
 from __future__ import annotations
@@ -11,12 +11,18 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict
 
 logger = logging.getLogger("edge_constructs")
 logger.setLevel(logging.INFO)
+
+# CloudFormation takes an answer of 4096 bytes: a longer one is refused, and the stack waits for its time-out.
+_LONGEST_REASON = 1500
+# What a handler keeps back of Lambda's time to tidy up and to answer.
+_RESERVE_SECONDS = 20
 
 
 class ResourceError(Exception):
@@ -31,6 +37,28 @@ class Response(TypedDict, total=False):
     Data: Mapping[str, str]
 
 
+class Deadline:
+    """The time until which work must be done.
+
+    Args:
+        seconds: from now on; None: there is no bound.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, seconds: float | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = None if seconds is None else clock() + seconds
+
+    def check(self, work: str) -> None:
+        """Give up before Lambda ends the process, which would leave no reason.
+
+        Raises:
+            ResourceError: the time is over; `work` is named.
+        """
+        if self._end is not None and self._clock() > self._end:
+            raise ResourceError(f"{work}: not done within the handler's time; what was begun is undone: deploy again")
+
+
 @dataclass(frozen=True)
 class Request:
     """One event of a custom resource's life: `type_` is Create, Update or Delete.
@@ -42,15 +70,18 @@ class Request:
     properties: Mapping[str, Any]
     physical_id: str | None = None
     old: Mapping[str, Any] | None = None
+    deadline: Deadline = field(default_factory=Deadline)
 
     @classmethod
-    def of(cls, event: Mapping[str, Any]) -> Request:
+    def of(cls, event: Mapping[str, Any], deadline: Deadline) -> Request:
         """Read the provider framework's event."""
+        meta = {"ServiceToken", "ServiceTimeout"}
         return cls(
             type_=event["RequestType"],
-            properties={k: v for k, v in event["ResourceProperties"].items() if k != "ServiceToken"},
+            properties={k: v for k, v in event["ResourceProperties"].items() if k not in meta},
             physical_id=event.get("PhysicalResourceId"),
             old=event.get("OldResourceProperties"),
+            deadline=deadline,
         )
 
     def text(self, name: str) -> str:
@@ -64,6 +95,47 @@ class Request:
             raise ResourceError(f"property {name}: a non-empty string is expected, got {value!r}")
         return value
 
+    def optional(self, name: str) -> str | None:
+        """A property that may be missing or empty.
+
+        Raises:
+            ResourceError: it is something else than a string.
+        """
+        return self.text(name) if self.properties.get(name) else None
+
+    def texts(self, name: str) -> Sequence[str]:
+        """A property that must be a list of at least one non-empty string.
+
+        Raises:
+            ResourceError: it is something else.
+        """
+        value = self.properties.get(name)
+        if not isinstance(value, list) or not value or not all(isinstance(item, str) and item for item in value):
+            raise ResourceError(f"property {name}: a list of non-empty strings is expected, got {value!r}")
+        return value
+
+    def table(self, name: str) -> Mapping[str, Any]:
+        """A property that must be an object.
+
+        Raises:
+            ResourceError: it is something else.
+        """
+        value = self.properties.get(name)
+        if not isinstance(value, Mapping):
+            raise ResourceError(f"property {name}: an object is expected, got {value!r}")
+        return value
+
+    def seconds(self, name: str) -> int:
+        """A property that must be a whole number above 0; CloudFormation makes texts of numbers.
+
+        Raises:
+            ResourceError: it is something else.
+        """
+        value = str(self.properties.get(name))
+        if not value.isascii() or not value.isdigit() or not int(value):
+            raise ResourceError(f"property {name}: a whole number of seconds is expected, got {value!r}")
+        return int(value)
+
 
 class Handler(Protocol):
     """A custom resource. Every method may be called again after it succeeded, and must then change nothing."""
@@ -75,14 +147,16 @@ class Handler(Protocol):
         """Undo what `apply` did under `request.physical_id`, or leave what must outlive the resource."""
 
 
-def handle(handler: Handler, event: Mapping[str, Any]) -> Response:
+def handle(handler: Handler, event: Mapping[str, Any], context: Any = None) -> Response:
     """Serve one `on_event` call of the provider framework."""
-    return _logged("on_event", event, lambda request: _dispatch(handler, request))
+    return _logged("on_event", event, context, lambda request: _dispatch(handler, request))
 
 
-def complete(check: Callable[[Request], Response], event: Mapping[str, Any]) -> Response:
+def complete(check: Callable[[Request], Response], event: Mapping[str, Any], context: Any = None) -> Response:
     """Serve one `is_complete` call; a deletion is complete as soon as it returned."""
-    return _logged("is_complete", event, lambda r: Response(IsComplete=True) if r.type_ == "Delete" else check(r))
+    return _logged(
+        "is_complete", event, context, lambda r: Response(IsComplete=True) if r.type_ == "Delete" else check(r)
+    )
 
 
 def content_id(name: str, properties: Mapping[str, Any]) -> str:
@@ -98,15 +172,24 @@ def _dispatch(handler: Handler, request: Request) -> Response:
     return handler.apply(request)
 
 
-def _logged(step: str, event: Mapping[str, Any], action: Callable[[Request], Response]) -> Response:
+def _deadline(context: Any) -> Deadline:
+    """Lambda's context tells how much time is left; a test may give none."""
+    if context is None:
+        return Deadline()
+    return Deadline(context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
+
+
+def _logged(step: str, event: Mapping[str, Any], context: Any, action: Callable[[Request], Response]) -> Response:
     resource = {"step": step, "resource": event.get("LogicalResourceId"), "request": event.get("RequestType")}
     try:
-        request = Request.of(event)
+        request = Request.of(event, _deadline(context))
         response = action(request)
     except Exception as error:
         # Without a traceback: Lambda's runtime logs it when the error leaves the handler.
         reason = f"{type(error).__name__}: {error}"
         logger.error(json.dumps({**resource, "outcome": "failed", "reason": reason}))  # noqa: TRY400
+        if len(str(error)) > _LONGEST_REASON:
+            raise ResourceError(f"{reason[:_LONGEST_REASON]} ... (the whole reason is in the handler's log)") from error
         raise
     logger.info(json.dumps({**resource, "outcome": "ok", "response": response}))
     return response

@@ -1,74 +1,130 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
 import aws_cdk as cdk
-import aws_cdk.aws_iam as iam
 import aws_cdk.aws_logs as logs
-import aws_cdk.aws_s3_assets as s3_assets
 from constructs import Construct
 
 from edge_constructs.component_source import package_file
-from edge_constructs.custom_resource import CustomResourceProvider
+from edge_constructs.job_rules import (
+    EDGE_VERSION,
+    ENTITY_NAME,
+    GREENGRASS_V2_COMPONENT,
+    KMS_KEY_ID,
+    JobPropertyError,
+    check_choice,
+    check_text,
+    check_uri,
+    preset_config,
+)
 from edge_constructs.model_folder import ModelFolder
+
+LONGEST_JOB_NAME = 47
+"""SageMaker takes 63 characters; a hash of the job's properties and the number of the attempt follow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackagingProperties:
+    """What a job packages: the properties of CreateEdgePackagingJob, under its rules.
+
+    Attributes:
+        job_name: what the job's name starts with.
+        model_name: name of the model, also on the devices.
+        model_version: its version.
+        output_location: `s3://bucket/prefix`; the package is `<ModelName>-<ModelVersion>.tar.gz` below it.
+        kms_key_id: ARN of the key that encrypts the package; blank: the bucket's own encryption.
+        preset_deployment_type: `GreengrassV2Component`, or blank.
+        preset_deployment_config: the component that stands for the package.
+
+    Raises:
+        JobPropertyError: one is not what SageMaker takes.
+    """
+
+    job_name: str
+    model_name: str
+    model_version: str
+    output_location: str
+    kms_key_id: str = ""
+    preset_deployment_type: str = ""
+    preset_deployment_config: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        job, entity = self.job_name, "1 to 63 letters and digits with inner dashes"
+        check_text(job, "EdgePackagingJobName", job, ENTITY_NAME, expected=entity)
+        if len(job) > LONGEST_JOB_NAME:
+            raise JobPropertyError(
+                f"job {job}: EdgePackagingJobName: at most {LONGEST_JOB_NAME} characters are expected, as a hash "
+                f"follows; got {len(job)}"
+            )
+        check_text(job, "ModelName", self.model_name, ENTITY_NAME, expected=entity)
+        version = "1 to 30 letters, digits, spaces, underscores and dots"
+        check_text(job, "ModelVersion", self.model_version, EDGE_VERSION, expected=version)
+        check_uri(job, "OutputConfig.S3OutputLocation", self.output_location)
+        check_text(job, "OutputConfig.KmsKeyId", self.kms_key_id, KMS_KEY_ID, expected="a key's ARN, id or alias")
+        if self.preset_deployment_type:
+            name = "OutputConfig.PresetDeploymentType"
+            check_choice(job, name, self.preset_deployment_type, [GREENGRASS_V2_COMPONENT])
+            preset_config(job, self.preset_deployment_config)
+        elif self.preset_deployment_config:
+            raise JobPropertyError(f"job {job}: PresetDeploymentConfig without PresetDeploymentType")
+
+    @property
+    def artifact(self) -> str:
+        """`s3://` address of the package."""
+        return f"{self.output_location}/{package_file(self.model_name, self.model_version)}"
+
+    @property
+    def preset_json(self) -> str:
+        """PresetDeploymentConfig as the API takes it."""
+        return preset_config(self.job_name, self.preset_deployment_config)
+
+
+class PackagingEngine(Protocol):
+    """What does the work: our own handler, or SageMaker."""
+
+    def create(
+        self, scope: Construct, properties: PackagingProperties, *, log_retention: logs.RetentionDays
+    ) -> cdk.CustomResource:
+        """Declare the job; the resource has the attributes ModelArtifact and ModelSignature."""
 
 
 class EdgePackagingJob(Construct):
-    """Makes the package of a model that devices load, as SageMaker's CreateEdgePackagingJob did.
-
-    The package is named by the model digest, which synth computes and the job checks; it is never overwritten.
+    """Makes the package of a model that devices load, and the component that stands for it, as CreateEdgePackagingJob.
 
     Args:
         scope: the construct it stands in.
         id_: its id there.
-        model: the model's folder.
-        bucket: the artifact bucket's name.
+        properties: what is packaged.
+        engine: `OpenPackaging` or `SageMakerPackaging`.
         log_retention: of the handler's logs.
     """
 
     def __init__(
-        self, scope: Construct, id_: str, *, model: ModelFolder, bucket: str, log_retention: logs.RetentionDays
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        properties: PackagingProperties,
+        engine: PackagingEngine,
+        log_retention: logs.RetentionDays,
     ) -> None:
         super().__init__(scope, id_)
-        source = s3_assets.Asset(
-            self, "Source", path=str(model.folder), exclude=["*", *(f"!{name}" for name in model.files)]
-        )
-        key = f"{package_prefix(model)}/{package_file(model)}"
-        package = f"arn:aws:s3:::{bucket}/{key}"
-        asset = f"arn:aws:s3:::{source.s3_bucket_name}/{source.s3_object_key}"
-        provider = CustomResourceProvider(
-            self,
-            "Handler",
-            handler="packaging_job_handler",
-            common=["edge_package"],
-            asynchronous=True,
-            statements=[
-                iam.PolicyStatement(sid="ReadModel", actions=["s3:GetObject"], resources=[asset]),
-                iam.PolicyStatement(sid="WritePackage", actions=["s3:GetObject", "s3:PutObject"], resources=[package]),
-                # Without it a missing key answers 403, and could not be told from a denied one.
-                iam.PolicyStatement(sid="SeeMissing", actions=["s3:ListBucket"], resources=[f"arn:aws:s3:::{bucket}"]),
-            ],
-            log_retention=log_retention,
-        )
-        self.resource = cdk.CustomResource(
-            self,
-            "Job",
-            resource_type="Custom::EdgePackagingJob",
-            service_token=provider.service_token,
-            service_timeout=cdk.Duration.minutes(30),
-            properties={
-                "JobName": f"{model.name}-{model.version}".replace(" ", "-").replace(".", "-").replace("_", "-"),
-                "ModelName": model.name,
-                "ModelVersion": model.version,
-                "ModelDigest": model.manifest.digest,
-                "Files": list(model.files),
-                "SourceBucket": source.s3_bucket_name,
-                "SourceKey": source.s3_object_key,
-                "OutputBucket": bucket,
-                "OutputKey": key,
-            },
-        )
+        self.resource = engine.create(self, properties, log_retention=log_retention)
+        self.model_artifact = self.resource.get_att_string("ModelArtifact")
+        self.model_signature = self.resource.get_att_string("ModelSignature")
+        self.component = properties.preset_deployment_config.get("ComponentName", "")
 
 
-def package_prefix(model: ModelFolder) -> str:
-    """The folder of the artifact bucket that holds a model's package: one for each content."""
-    return f"models/{model.name}/{model.manifest.digest}"
+def job_name(model: ModelFolder) -> str:
+    """A job's name for a model: name and version, in the letters that SageMaker takes."""
+    words = f"{model.name}-{model.version}".replace(" ", "-").replace(".", "-").replace("_", "-").split("-")
+    return "-".join(word for word in words if word).lower()[:LONGEST_JOB_NAME].rstrip("-")
+
+
+def package_prefix(model: ModelFolder, compiled: str = "") -> str:
+    """The folder of the artifact bucket that holds a model's package: one for each content, and each compilation."""
+    return "/".join(part for part in ("models", model.name, model.manifest.digest, compiled) if part)

@@ -1,130 +1,132 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The open edge packaging job: from a model's files to the package that devices load.
+"""The open edge packaging job: from a model's files to the signed package that devices load.
 
-`on_event` runs the job, `is_complete` describes it, in the words of CreateEdgePackagingJob and
-DescribeEdgePackagingJob (specification §1.10).
+It answers in the words of DescribeEdgePackagingJob (specification §1.10).
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import boto3
 
-from edge_constructs.handler_kernel import Request, ResourceError, Response, complete, content_id, handle
-from edge_constructs.s3_objects import S3, copy_hashed, put_once, stored_sha256
-from edge_package import Manifest, PackageError, build_package
+from edge_constructs.handler_kernel import Request, ResourceError, Response, content_id, handle
+from edge_constructs.manifest_signer import Kms, ManifestSigner
+from edge_constructs.s3_objects import S3, HashingReader, ObjectWriter, open_object, parse_uri
+from edge_constructs.source_reader import open_source
+from edge_package import Manifest, PackageError
+from edge_package.package_stream import PackageWriter, check_package_stream
+from edge_package.signature import SIGNATURE_SUFFIX
 
 
 class EdgePackagingJob:
     """One job.
 
-    Properties: JobName, ModelName, ModelVersion, Files (paths inside the source), ModelDigest (as synth computed it),
-    SourceBucket and SourceKey (a zip), OutputBucket and OutputKey (of the package).
+    Properties: EdgePackagingJobName, ModelName, ModelVersion, ModelSource (see `source_reader.open_source`), Files
+    (optional: the paths in the source that make the model, others are left out), ModelDigest (optional: as synth
+    computed it), ModelArtifact (`s3://` address of the package), SigningKeys (aliases of KMS keys: the first signs,
+    each is taken in a signature that is there), KmsKeyId (optional: encrypts the package).
     """
 
-    def __init__(self, s3: S3) -> None:
+    def __init__(self, s3: S3, kms: Kms) -> None:
         self._s3 = s3
+        self._kms = kms
 
     def apply(self, request: Request) -> Response:
-        """Run the job; a package that is already there with the right digest is left alone.
+        """Run the job; a package and a signature that are there and right are left alone.
 
         Raises:
-            ResourceError: the source is no zip, lacks a file, or packages to another digest than synth's.
+            ResourceError: the source cannot be packaged, packages to another digest than synth's, or other objects
+                stand where package and signature belong.
         """
-        response = Response(PhysicalResourceId=content_id(request.text("JobName"), request.properties))
-        with tempfile.TemporaryDirectory() as folder:
-            source, package = Path(folder, "source.zip"), Path(folder, "package.tar.gz")
-            with source.open("w+b") as file:
-                body = self._s3.get_object(Bucket=request.text("SourceBucket"), Key=request.text("SourceKey"))["Body"]
-                copy_hashed(body, file)
-            manifest = _package(request, source, package)
-            if manifest.digest != request.text("ModelDigest"):
-                raise ResourceError(
-                    f"job {request.text('JobName')}: the source packages to model digest {manifest.digest}, synth "
-                    f"declared {request.text('ModelDigest')}: the asset is not the synthesised one; deploy again"
-                )
-            with package.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            bucket, key = request.text("OutputBucket"), request.text("OutputKey")
-            present = stored_sha256(self._s3, bucket, key)
-            if present is None:
-                with package.open("rb") as stream:
-                    put_once(self._s3, bucket, key, stream, sha256=digest)
-            elif present != digest:
-                raise ResourceError(
-                    f"s3://{bucket}/{key} exists with SHA-256 {present}, expected {digest}: "
-                    "packages are never overwritten"
-                )
-        return response
-
-    def describe(self, request: Request) -> Response:
-        """Whether the package is there, and its attributes.
-
-        Raises:
-            ResourceError: the job said that it was done, but its package is gone.
-        """
-        bucket, key = request.text("OutputBucket"), request.text("OutputKey")
-        digest = stored_sha256(self._s3, bucket, key)
-        if digest is None:
-            raise ResourceError(
-                f"job {request.text('JobName')}: s3://{bucket}/{key} is gone: was it deleted? deploy again"
-            )
+        artifact = request.text("ModelArtifact")
+        signer = ManifestSigner(self._s3, self._kms, keys=request.texts("SigningKeys"))
+        try:
+            manifest, sha256 = self._present(request) or self._package(request)
+        except PackageError as error:
+            raise ResourceError(f"job {request.text('EdgePackagingJobName')}: {error}") from error
+        signature = signer.sign_once(manifest.digest, artifact + SIGNATURE_SUFFIX)
         return Response(
-            IsComplete=True,
+            PhysicalResourceId=content_id(request.text("EdgePackagingJobName"), request.properties),
             Data={
                 "EdgePackagingJobStatus": "COMPLETED",
-                "ModelArtifact": f"s3://{bucket}/{key}",
-                "ModelDigest": request.text("ModelDigest"),
-                "PackageSha256": digest,
+                "ModelArtifact": artifact,
+                "ModelDigest": manifest.digest,
+                "ModelSignature": artifact + SIGNATURE_SUFFIX,
+                "PackageSha256": sha256,
+                "SignedBy": signature.key_id,
             },
         )
 
     def delete(self, request: Request) -> None:
         """Nothing: component versions and devices may still name the package; the bucket is retained."""
 
-
-def _package(request: Request, source: Path, target: Path) -> Manifest:
-    uri = f"s3://{request.text('SourceBucket')}/{request.text('SourceKey')}"
-    try:
-        with zipfile.ZipFile(source) as archive:
-            names = request.properties.get("Files")
-            if not isinstance(names, list) or not names:
-                raise ResourceError(f"property Files: a list of paths is expected, got {names!r}")
-            if missing := sorted(set(names) - set(archive.namelist())):
-                raise ResourceError(
-                    f"{uri}: {', '.join(missing)} expected in it, found {sorted(archive.namelist())[:20]}"
-                )
-
-            def opener(name: str) -> IO[bytes]:
-                return archive.open(name)
-
-            return build_package(
-                model_name=request.text("ModelName"),
-                model_version=request.text("ModelVersion"),
-                files={name: functools.partial(opener, name) for name in names},
-                target=target,
+    def _present(self, request: Request) -> tuple[Manifest, str] | None:
+        """The package that is there already, read through, with the SHA-256 of its bytes."""
+        artifact = request.text("ModelArtifact")
+        body = open_object(self._s3, *parse_uri(artifact))
+        if body is None:
+            return None
+        reader = HashingReader(body)
+        try:
+            manifest = check_package_stream(reader, source=artifact)
+        except PackageError as error:
+            raise ResourceError(f"{error}; packages are never overwritten: find out who wrote it") from error
+        wanted = request.text("ModelName"), request.text("ModelVersion")
+        if (manifest.model_name, manifest.model_version) != wanted:
+            raise ResourceError(
+                f"{artifact} exists for model {manifest.model_name} {manifest.model_version}, expected {wanted[0]} "
+                f"{wanted[1]}: packages are never overwritten"
             )
-    except (zipfile.BadZipFile, PackageError) as error:
-        raise ResourceError(f"{uri}: cannot be packaged: {error}") from error
+        self._check_digest(request, manifest, artifact)
+        return manifest, reader.drain()
+
+    def _package(self, request: Request) -> tuple[Manifest, str]:
+        source, artifact = request.text("ModelSource"), request.text("ModelArtifact")
+        deadline = request.deadline
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            open_source(self._s3, source, scratch=Path(scratch), deadline=deadline) as files,
+            ObjectWriter(self._s3, *parse_uri(artifact), kms_key_id=request.optional("KmsKeyId")) as target,
+        ):
+            names = request.texts("Files") if "Files" in request.properties else list(files)
+            if missing := sorted(set(names) - set(files)):
+                raise ResourceError(f"{source}: {', '.join(missing)} expected in it, found {sorted(files)[:20]}")
+            writer = PackageWriter(
+                target, model_name=request.text("ModelName"), model_version=request.text("ModelVersion")
+            )
+            for name in sorted(set(names)):
+                deadline.check(f"packaging {source}")
+                with files[name].open() as stream:
+                    writer.add(name, files[name].size, stream)
+            manifest = writer.finish()
+            self._check_digest(request, manifest, source)
+            if (sha256 := target.finish()) is not None:
+                return manifest, sha256
+        # Another run of this job was quicker.
+        present = self._present(request)
+        if present is None:
+            raise ResourceError(f"{artifact}: S3 says that it exists, and that it does not: deploy again")
+        return present
+
+    def _check_digest(self, request: Request, manifest: Manifest, what: str) -> None:
+        expected = request.optional("ModelDigest")
+        if expected not in {None, manifest.digest}:
+            raise ResourceError(
+                f"job {request.text('EdgePackagingJobName')}: {what} has model digest {manifest.digest}, synth "
+                f"declared {expected}: it is not what was synthesised, and packages are never overwritten; deploy again"
+            )
 
 
 @functools.cache
 def _handler() -> EdgePackagingJob:
-    return EdgePackagingJob(boto3.client("s3"))
+    return EdgePackagingJob(boto3.client("s3"), boto3.client("kms"))
 
 
-def on_event(event: Mapping[str, Any], _context: object) -> Response:
-    """Lambda entry point: start, change or drop the job."""
-    return handle(_handler(), event)
-
-
-def is_complete(event: Mapping[str, Any], _context: object) -> Response:
-    """Lambda entry point: has the job completed?"""
-    return complete(_handler().describe, event)
+def on_event(event: Mapping[str, Any], context: object) -> Response:
+    """Lambda entry point: the work is done when it returns."""
+    return handle(_handler(), event, context)

@@ -38,6 +38,7 @@ class ArtifactPublisher(Construct):
             self,
             "Handler",
             handler="published_artifact_handler",
+            modules=["s3_objects"],
             statements=[
                 iam.PolicyStatement(sid="ReadAssets", actions=["s3:GetObject"], resources=[assets]),
                 iam.PolicyStatement(

@@ -56,6 +56,6 @@ def _handler() -> PublishedArtifact:
     return PublishedArtifact(boto3.client("s3"))
 
 
-def on_event(event: Mapping[str, Any], _context: object) -> Response:
+def on_event(event: Mapping[str, Any], context: object) -> Response:
     """Lambda entry point."""
-    return handle(_handler(), event)
+    return handle(_handler(), event, context)

@@ -80,5 +80,33 @@ class TokenExchange(Construct):
             )
         self._allow("LocateArtifactBucket", ["s3:GetBucketLocation"], f"arn:aws:s3:::{bucket}")
 
+    def allow_edge_manager(self, *, fleet_name: str, deployments: bool) -> None:
+        """Let SageMaker Edge Manager's agent do what AWS's managed policy allows, and what that policy lacks.
+
+        The policy lacks `GetDeployments`, which the agent asks for where `deployments` is set (specification §1.2).
+        """
+        stack = cdk.Stack.of(self)
+        policy = "service-role/AmazonSageMakerEdgeDeviceFleetPolicy"
+        self.role.add_managed_policy(iam.ManagedPolicy.from_aws_managed_policy_name(policy))
+        acknowledge(
+            self.role,
+            rule=f"AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/{policy}]",
+            reason="The documentation of Edge Manager on Greengrass asks for this policy on the token exchange role.",
+        )
+        if not deployments:
+            return
+        # The fleet's name is lower case in ARNs.
+        fleet = f"arn:{stack.partition}:sagemaker:{stack.region}:{stack.account}:device-fleet/{fleet_name.lower()}"
+        self.role.add_to_policy(
+            iam.PolicyStatement(
+                sid="GetDeployments", actions=["sagemaker:GetDeployments"], resources=[fleet, f"{fleet}/device/*"]
+            )
+        )
+        acknowledge(
+            self.role,
+            rule=f"AwsSolutions-IAM5[Resource::{fleet}/device/*]",
+            reason="Each device of the fleet asks for its own deployments with the one role.",
+        )
+
     def _allow(self, sid: str, actions: list[str], resource: str) -> None:
         self.role.add_to_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=[resource]))

@@ -95,7 +95,9 @@ def engine_options(tmp_path: Path) -> EngineOptions:
 def loader(engine_options: EngineOptions) -> Loader:
     """Opens unsigned packages."""
     return Loader(
-        LoaderOptions(engine=engine_options, root_certs=None, require_signature=False, package_max_bytes=1 << 20)
+        LoaderOptions(
+            engine=engine_options, root_certs=None, public_keys=(), require_signature=False, package_max_bytes=1 << 20
+        )
     )
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
+from awscrt.crypto import EC, ECExportFormat, ECType
 from botocore.config import Config
 from botocore.validate import validate_parameters
 
@@ -19,16 +21,22 @@ Operation = Callable[[Mapping[str, Any]], dict[str, Any]]
 class ServiceError(Exception):
     """What an operation of a fake raises to answer with an error."""
 
-    def __init__(self, code: str, status: int) -> None:
+    def __init__(self, code: str, status: int, message: str = "") -> None:
         super().__init__(code)
         self.code = code
         self.status = status
+        self.message = message
+
+
+@functools.cache
+def _session() -> Any:
+    """One for all, as it keeps the service models that it read."""
+    return boto3.session.Session()
 
 
 def client_of(service: str, operations: Mapping[str, Operation]) -> Any:
     """A real boto3 client whose calls end in memory: botocore checks requests and answers against its service model."""
-    session: Any = boto3.session.Session()
-    client = session.client(
+    client = _session().client(
         service,
         region_name="us-east-1",
         aws_access_key_id="unused",
@@ -45,7 +53,7 @@ def client_of(service: str, operations: Mapping[str, Operation]) -> Any:
         try:
             response = operations[model.name](context["asked"])
         except ServiceError as error:
-            return SimpleNamespace(status_code=error.status), {"Error": {"Code": error.code, "Message": ""}}
+            return SimpleNamespace(status_code=error.status), {"Error": {"Code": error.code, "Message": error.message}}
         if model.output_shape is not None:
             validate_parameters(response, model.output_shape)
         return SimpleNamespace(status_code=200), response
@@ -57,33 +65,145 @@ def client_of(service: str, operations: Mapping[str, Operation]) -> Any:
 
 @dataclass
 class Bucket:
-    """Objects in memory by `bucket/key`; `written` lists the keys of every PutObject."""
+    """Objects in memory by `bucket/key`.
+
+    `written` lists the keys that appeared, `largest` is the most bytes that one request brought, `before_write` runs
+    before an object appears.
+    """
 
     objects: dict[str, bytes] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
+    uploads: dict[str, dict[int, bytes]] = field(default_factory=dict)
+    largest: int = 0
+    page: int = 1000
+    before_write: Callable[[str], None] = lambda _name: None
 
     @property
     def client(self) -> Any:
-        return client_of("s3", {"GetObject": self._get, "PutObject": self._put})
+        operations = {
+            "GetObject": self._get,
+            "HeadObject": self._head,
+            "ListObjectsV2": self._list,
+            "PutObject": self._put,
+            "CreateMultipartUpload": self._begin,
+            "UploadPart": self._part,
+            "CompleteMultipartUpload": self._complete,
+            "AbortMultipartUpload": self._abort,
+        }
+        return client_of("s3", operations)
 
     def _get(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        content = self.objects.get(f"{asked['Bucket']}/{asked['Key']}")
-        if content is None:
-            raise ServiceError("NoSuchKey", 404)
-        return {"Body": io.BytesIO(content), "ContentLength": len(content)}
+        content = self._content(asked)
+        if asked.get("IfMatch") not in {None, _etag(content)}:
+            raise ServiceError("PreconditionFailed", 412)
+        start = int(asked.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        return {"Body": io.BytesIO(content[start:]), "ContentLength": len(content) - start}
+
+    def _head(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        content = self._content(asked, missing="404")
+        return {"ContentLength": len(content), "ETag": _etag(content)}
+
+    def _list(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        prefix, bucket = asked["Prefix"], f"{asked['Bucket']}/"
+        keys = sorted(name.removeprefix(bucket) for name in self.objects if name.startswith(bucket + prefix))
+        start = int(asked.get("ContinuationToken", "0"))
+        found = [{"Key": key, "Size": len(self.objects[bucket + key])} for key in keys[start : start + self.page]]
+        more = start + self.page < len(keys)
+        token = {"NextContinuationToken": str(start + self.page)} if more else {}
+        return {"Contents": found, "IsTruncated": more, **token}
 
     def _put(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        return self._appear(asked, asked["Body"].read())
+
+    def _begin(self, _asked: Mapping[str, Any]) -> dict[str, Any]:
+        name = f"upload-{len(self.uploads)}"
+        self.uploads[name] = {}
+        return {"UploadId": name}
+
+    def _part(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        body = asked["Body"].read()
+        self.largest = max(self.largest, len(body))
+        self.uploads[asked["UploadId"]][asked["PartNumber"]] = body
+        return {"ETag": _etag(body)}
+
+    def _complete(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        parts = self.uploads[asked["UploadId"]]
+        listed = [(part["PartNumber"], part["ETag"]) for part in asked["MultipartUpload"]["Parts"]]
+        assert listed == [(number, _etag(parts[number])) for number in sorted(parts)]
+        answer = self._appear(asked, b"".join(parts[number] for number in sorted(parts)))
+        del self.uploads[asked["UploadId"]]
+        return answer
+
+    def _abort(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        del self.uploads[asked["UploadId"]]
+        return {}
+
+    def _content(self, asked: Mapping[str, Any], missing: str = "NoSuchKey") -> bytes:
+        content = self.objects.get(f"{asked['Bucket']}/{asked['Key']}")
+        if content is None:
+            raise ServiceError(missing, 404)
+        return content
+
+    def _appear(self, asked: Mapping[str, Any], content: bytes) -> dict[str, Any]:
         name = f"{asked['Bucket']}/{asked['Key']}"
+        self.before_write(name)
         if asked.get("IfNoneMatch") == "*" and name in self.objects:
             raise ServiceError("PreconditionFailed", 412)
-        self.objects[name] = asked["Body"].read()
+        self.largest = max(self.largest, len(content) if "MultipartUpload" not in asked else 0)
+        self.objects[name] = content
         self.written.append(name)
-        return {"ETag": hashlib.md5(self.objects[name], usedforsecurity=False).hexdigest()}
+        return {"ETag": _etag(content)}
+
+
+def _etag(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+@dataclass
+class SigningService:
+    """KMS in memory: keys of NIST P-256 by the alias that they are used by."""
+
+    keys: dict[str, EC] = field(default_factory=dict)
+    signed: list[str] = field(default_factory=list)
+
+    def add(self, alias: str, kind: ECType = ECType.P_256) -> EC:
+        return self.keys.setdefault(alias, EC.new_generate(kind))
+
+    @property
+    def client(self) -> Any:
+        return client_of("kms", {"Sign": self._sign, "Verify": self._verify, "GetPublicKey": self._public})
+
+    def _sign(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        key = self._key(asked)
+        self.signed.append(asked["KeyId"])
+        return {"KeyId": f"key of {asked['KeyId']}", "Signature": key.sign(asked["Message"])}
+
+    def _verify(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        if not self._key(asked).verify(asked["Message"], asked["Signature"]):
+            raise ServiceError("KMSInvalidSignatureException", 400)
+        return {"SignatureValid": True}
+
+    def _public(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        spki = self._key({**asked, "MessageType": "DIGEST", "SigningAlgorithm": "ECDSA_SHA_256"})
+        der = spki.export_key(ECExportFormat.SPKI)
+        spec = "ECC_NIST_P256" if len(spki.get_public_coords().x) == 32 else "ECC_NIST_P384"
+        return {"PublicKey": der, "KeySpec": spec, "KeyUsage": "SIGN_VERIFY"}
+
+    def _key(self, asked: Mapping[str, Any]) -> EC:
+        assert (asked["MessageType"], asked["SigningAlgorithm"]) == ("DIGEST", "ECDSA_SHA_256")
+        if asked["KeyId"] not in self.keys:
+            raise ServiceError("NotFoundException", 400)
+        return self.keys[asked["KeyId"]]
 
 
 @pytest.fixture
 def bucket() -> Bucket:
     return Bucket()
+
+
+@pytest.fixture
+def kms() -> SigningService:
+    return SigningService()
 
 
 @pytest.fixture

@@ -76,3 +76,15 @@ def _text(value: Any) -> str:
         separator, parts = value["Fn::Join"]
         return str(separator.join(_text(part) for part in parts))
     return json.dumps(value)
+
+
+@pytest.fixture(scope="session")
+def merge_of() -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """The configuration that a deployment merges into one of its components; deploy-time values as `<id.attribute>`."""
+
+    def read(component: Mapping[str, Any]) -> dict[str, Any]:
+        update = component.get("ConfigurationUpdate", {"Merge": "{}"})["Merge"]
+        merged: dict[str, Any] = json.loads(_text(update))
+        return merged
+
+    return read

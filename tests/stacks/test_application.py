@@ -49,8 +49,36 @@ def test_an_unknown_environment_is_refused_by_name() -> None:
 
 
 def test_sagemaker_mode_is_refused_by_name() -> None:
-    with pytest.raises(EnvironmentFileError, match=r'edge_manager = "sagemaker" is not built yet.*"open"'):
+    with pytest.raises(
+        EnvironmentFileError, match=r'"sagemaker": AWS discontinued .* 26 April 2024.*"open".*acknowledge'
+    ):
         build_app(context={"dev.edge_manager": "sagemaker"})
+
+
+@pytest.mark.parametrize(
+    ("context", "expected"),
+    [
+        ({"dev.edge_manager": "sagemaker"}, r"a table \[compilation\] is expected"),
+        ({"dev.agent.db_enable": "true", "dev.agent.deployment_enable": "true"}, "the service behind it is gone"),
+        ({"dev.signing.keys": '["1", "1"]'}, "1 stands twice"),
+        ({"dev.compilation.target_device": "rasp5"}, "compilation.target_device"),
+        ({"dev.compilation.framework": "ONNX"}, "either target_device or target_platform"),
+        (
+            {"dev.compilation.target_device": "rasp4b", "dev.compilation.data_input_config": "none"},
+            "data_input_config: JSON is expected",
+        ),
+    ],
+)
+def test_jobs_that_cannot_work_are_refused(context: dict[str, str], expected: str) -> None:
+    with pytest.raises(EnvironmentFileError, match=expected):
+        build_app(context={"dev.acknowledge_discontinued": "true", **context})
+
+
+def test_sagemaker_mode_is_refused_outside_its_regions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_DEV_REGION", "eu-north-1")
+    context = {"dev.acknowledge_discontinued": "true", "dev.edge_manager": "sagemaker"}
+    with pytest.raises(EnvironmentFileError, match=r"one of us-east-1, .*; got eu-north-1"):
+        build_app(context=context)
 
 
 def test_a_mistake_is_shown_as_a_message_without_a_traceback(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ def test_the_job_declares_the_digest_of_the_models_files(templates: dict[str, An
     files = {name: (folder / name).read_bytes() for name in ("model.onnx", "labels.txt")}
     digest = make_manifest(model_name="digits", model_version="1.0", files=files).digest
     assert properties["ModelDigest"] == digest
-    assert properties["OutputBucket"] == ARTIFACTS
-    assert properties["OutputKey"] == f"models/digits/{digest}/digits-1.0.tar.gz"
+    assert properties["ModelArtifact"] == f"s3://{ARTIFACTS}/models/digits/{digest}/digits-1.0.tar.gz"
+    assert properties["SigningKeys"] == ["arn:aws:kms:us-east-1:111122223333:alias/dev-model-signing-1"]
     assert int(properties["ServiceTimeout"]) <= 3600
 
 
@@ -25,15 +25,25 @@ def test_the_job_writes_its_package_and_nothing_else(templates: dict[str, Any], 
     template = templates["Models"]
     (job,) = resources(template, "Custom::EdgePackagingJob").values()
     (role,) = (id_ for id_ in resources(template, "AWS::IAM::Role") if "HandlerRole" in id_)
-    package = f"arn:aws:s3:::{ARTIFACTS}/{job['Properties']['OutputKey']}"
-    source = f"arn:aws:s3:::{job['Properties']['SourceBucket']}/{job['Properties']['SourceKey']}"
+    package = job["Properties"]["ModelArtifact"].replace("s3://", "arn:aws:s3:::")
+    source = job["Properties"]["ModelSource"].replace("s3://", "arn:aws:s3:::")
     assert allows(template, role, "s3:PutObject", package)
+    assert allows(template, role, "s3:PutObject", f"{package}.sig")
     assert allows(template, role, "s3:GetObject", source)
+    statements = template["Resources"].values()
+    (signing,) = (
+        statement
+        for policy in statements
+        if policy["Type"] == "AWS::IAM::Policy"
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        if statement["Action"] == ["kms:Sign", "kms:Verify"]
+    )
+    assert signing["Condition"] == {"StringEquals": {"kms:RequestAlias": ["alias/dev-model-signing-1"]}}
     for action, resource in (
         ("s3:PutObject", f"arn:aws:s3:::{ARTIFACTS}/models/other"),
         ("s3:PutObject", f"arn:aws:s3:::{ARTIFACTS}/components/x"),
         ("s3:DeleteObject", package),
-        ("s3:GetObject", f"arn:aws:s3:::{job['Properties']['SourceBucket']}/other.zip"),
+        ("s3:GetObject", f"{source.rpartition('/')[0]}/other.zip"),
         ("s3:PutObject", source),
         ("greengrass:CreateComponentVersion", "*"),
     ):

@@ -61,7 +61,7 @@ def test_a_version_outlives_its_resource_and_waits_for_its_artifact(
             if artifact["Uri"] in published:
                 assert published.pop(artifact["Uri"]) in version["DependsOn"]
             else:
-                assert artifact["Uri"].endswith("digits-1.0.tar.gz")
+                assert artifact["Uri"].endswith(("digits-1.0.tar.gz", "digits-1.0.tar.gz.sig"))
     assert not published
 
 
@@ -90,16 +90,15 @@ def test_the_deployment_waits_for_every_version(
 
 
 def test_merged_configuration_names_only_what_the_recipes_have(
-    deployment: dict[str, Any], recipes: dict[str, Any]
+    deployment: dict[str, Any], recipes: dict[str, Any], merge_of: Any
 ) -> None:
     for name, recipe in recipes.items():
-        update = deployment["Properties"]["Components"][name].get("ConfigurationUpdate", {"Merge": "{}"})
-        merged = json.loads(update["Merge"])
+        merged = merge_of(deployment["Properties"]["Components"][name])
         defaults = recipe.get("ComponentConfiguration", {}).get("DefaultConfiguration", {})
         assert set(merged) <= set(defaults), name
 
 
-def test_every_scalar_that_is_merged_is_a_string(deployment: dict[str, Any]) -> None:
+def test_every_scalar_that_is_merged_is_a_string(deployment: dict[str, Any], merge_of: Any) -> None:
     def scalars(value: Any) -> list[Any]:
         if isinstance(value, dict):
             return [scalar for item in value.values() for scalar in scalars(item)]
@@ -108,8 +107,7 @@ def test_every_scalar_that_is_merged_is_a_string(deployment: dict[str, Any]) -> 
         return [value]
 
     for component in deployment["Properties"]["Components"].values():
-        merged = json.loads(component.get("ConfigurationUpdate", {"Merge": "{}"})["Merge"])
-        assert all(isinstance(scalar, str) for scalar in scalars(merged))
+        assert all(isinstance(scalar, str) for scalar in scalars(merge_of(component)))
 
 
 def test_the_inference_component_depends_on_what_is_deployed(recipes: dict[str, Any]) -> None:
@@ -137,3 +135,16 @@ def test_object_detection_is_deployed_where_an_environment_asks_for_it(assembly:
 def test_a_model_for_another_task_is_refused() -> None:
     with pytest.raises(ModelFolderError, match=r'expected "image-classification".*got "object-detection"'):
         build_app(context={"env": "dev", "dev.inference.model": "digitdetector"})
+
+
+def test_devices_trust_the_signing_keys_and_nothing_unsigned(deployment: dict[str, Any], merge_of: Any) -> None:
+    merged = merge_of(deployment["Properties"]["Components"]["dev.com.edgemanager.Agent"])
+    assert merged["RequireSignature"] == "true"
+    (key,) = merged["SigningPublicKeys"].split()
+    assert key.endswith(".PublicKey0>")
+
+
+def test_the_signature_is_the_models_second_artifact(recipes: dict[str, Any]) -> None:
+    (manifest,) = recipes["dev.com.edgemanager.model.digits"]["Manifests"]
+    package, signature = (artifact["Uri"] for artifact in manifest["Artifacts"])
+    assert signature == f"{package}.sig"

@@ -190,6 +190,7 @@ def _loader_options(parameters: Settings) -> LoaderOptions:
             native_root=_native_root(parameters),
         ),
         root_certs=parameters.root_certs_path,
+        public_keys=parameters.signing_public_keys,
         require_signature=parameters.require_signature,
         package_max_bytes=parameters.package_max_bytes,
     )

@@ -130,13 +130,13 @@ def _room(what: str, parameter: str, path: Path, wanted: int) -> tuple[str, str,
 
 
 def _trust(parameters: Settings) -> Iterator[tuple[str, str, str]]:
-    if parameters.root_certs_path is None:
-        yield _NOTE, "signatures", "RootCertsPath is not set: signatures are not checked, digests are"
+    if parameters.root_certs_path is None and not parameters.signing_public_keys:
+        yield _NOTE, "signatures", "no public keys are set: signatures are not checked, digests are"
         return
-    from edge_agent.trust import TrustError, read_keys  # noqa: PLC0415 # only where there are keys
+    from edge_agent.trust import TrustError, trusted_keys  # noqa: PLC0415 # only where there are keys
 
     try:
-        keys = ", ".join(read_keys(parameters.root_certs_path))
+        keys = ", ".join(trusted_keys(parameters.root_certs_path, parameters.signing_public_keys))
         required = "required" if parameters.require_signature else "checked where there is one"
         yield _OK, "signatures", f"{required}; keys: {keys}"
     except TrustError as error:

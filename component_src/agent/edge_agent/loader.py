@@ -35,12 +35,14 @@ class LoaderOptions:
     Attributes:
         engine: For the runtimes.
         root_certs: The directory of public keys; None when there is none.
+        public_keys: More of them: each a SubjectPublicKeyInfo in base64.
         require_signature: Whether a package without a verified signature is refused.
         package_max_bytes: How many bytes a package file may unpack to.
     """
 
     engine: EngineOptions
     root_certs: Path | None
+    public_keys: tuple[str, ...]
     require_signature: bool
     package_max_bytes: int
 
@@ -90,17 +92,18 @@ class Loader:
 
 def _signer(package: Package, path: Path, options: LoaderOptions) -> str:
     document = _read(path)
-    if document is None or options.root_certs is None:
+    if document is None or (options.root_certs is None and not options.public_keys):
         if options.require_signature:
-            what = "RootCertsPath is not set" if document is not None else f"there is no {path}"
+            what = "there are no public keys" if document is not None else f"there is no {path}"
             raise FailedPreconditionError(f"signature: expected a verified one (RequireSignature is true), but {what}")
         if document is not None:
-            _LOG.warning("signature_not_checked", extra={"fields": {"file": str(path), "reason": "no RootCertsPath"}})
+            _LOG.warning("signature_not_checked", extra={"fields": {"file": str(path), "reason": "no public keys"}})
         return ""
     from edge_agent.trust import TrustError, verify  # noqa: PLC0415 # its native library is not loaded without need
 
     try:
-        return verify(package.manifest, Signature.parse(document, source=str(path)), options.root_certs)
+        signature = Signature.parse(document, source=str(path))
+        return verify(package.manifest, signature, directory=options.root_certs, public_keys=options.public_keys)
     except (TrustError, PackageError) as error:
         raise FailedPreconditionError(str(error)) from None
 

@@ -60,6 +60,7 @@ class Settings:
         execution_providers: ONNX Runtime's, in order of preference.
         native_runtimes: Which packages may bring a runtime of their own: ``Signed``, ``Always`` or ``Never``.
         root_certs_path: Directory of public keys for signatures; None when there is none.
+        signing_public_keys: More of them: each a SubjectPublicKeyInfo in base64.
         require_signature: Whether a package without a verified signature is refused.
         package_max_bytes: Bytes that a package file may unpack to.
         heartbeat_topic: IoT Core topic; empty for no heartbeat.
@@ -99,6 +100,7 @@ class Settings:
     execution_providers: tuple[str, ...]
     native_runtimes: str
     root_certs_path: Path | None
+    signing_public_keys: tuple[str, ...]
     require_signature: bool
     package_max_bytes: int
     heartbeat_topic: str
@@ -155,6 +157,7 @@ DEFAULTS: Mapping[str, str] = {
     "NativeRuntimes": NATIVE_SIGNED,
     "RootCertsPath": "",
     "RequireSignature": "false",
+    "SigningPublicKeys": "",
     "PackageMaxBytes": str(1024 * 1024 * 1024),
     "HeartbeatTopic": "gg/sageMakerEdgeManager/heartbeat",
     "HeartbeatPeriodSeconds": "60",
@@ -201,9 +204,10 @@ def parse(
         )
     roots = work / path if (path := read.text("RootCertsPath")) else None
     require_signature = read.flag("RequireSignature")
-    if require_signature and roots is None:
+    public_keys = tuple(read.text("SigningPublicKeys").split())
+    if require_signature and roots is None and not public_keys:
         raise SettingsError(
-            "RootCertsPath: expected a directory with public keys, as RequireSignature is true; got nothing"
+            "RootCertsPath or SigningPublicKeys: expected public keys, as RequireSignature is true; got nothing"
         )
     return Settings(
         device_fleet_name=read.matching("DeviceFleetName", _FLEET, "1 to 63 letters, digits and inner hyphens"),
@@ -237,6 +241,7 @@ def parse(
         execution_providers=read.names("ExecutionProviders", _PROVIDER, "names of execution providers, with commas"),
         native_runtimes=read.choice("NativeRuntimes", (NATIVE_SIGNED, NATIVE_ALWAYS, NATIVE_NEVER)),
         root_certs_path=roots,
+        signing_public_keys=public_keys,
         require_signature=require_signature,
         package_max_bytes=read.whole("PackageMaxBytes", 1024, 2**50),
         heartbeat_topic=read.matching("HeartbeatTopic", _TOPIC, "an IoT Core topic without wildcards", required=False),

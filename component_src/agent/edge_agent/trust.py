@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The root of trust: public keys on this device, one of which must have signed a package's manifest."""
+"""The root of trust: public keys that this device was given, one of which must have signed a package's manifest."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from awscrt.crypto import EC  # on every device already, as Greengrass IPC's cli
 from edge_package import PackageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from edge_package import Manifest, Signature
@@ -53,11 +54,28 @@ def read_keys(directory: Path) -> dict[str, EC]:
     return keys
 
 
-def verify(manifest: Manifest, signature: Signature, directory: Path) -> str:
-    """Find the key that signed a manifest.
+def trusted_keys(directory: Path | None, public_keys: Sequence[str]) -> dict[str, EC]:
+    """All keys that are valid, those of a directory and those of the configuration, by name.
+
+    Args:
+        directory: See ``read_keys``; None when there is none.
+        public_keys: Each a SubjectPublicKeyInfo in base64; it is named by its place and the end of its text.
+
+    Raises:
+        TrustError: One is not what it must be; it is named.
+    """
+    keys = {} if directory is None else read_keys(directory)
+    for place, text in enumerate(public_keys, start=1):
+        name = f"SigningPublicKeys {place} (...{text[-8:]})"
+        keys[name] = _p256(text, name)
+    return keys
+
+
+def verify(manifest: Manifest, signature: Signature, *, directory: Path | None, public_keys: Sequence[str] = ()) -> str:
+    """Find the key that signed a manifest, among ``trusted_keys``.
 
     Returns:
-        The name of its file.
+        Its name.
 
     Raises:
         TrustError: There is none, or the root of trust cannot be relied on.
@@ -68,13 +86,13 @@ def verify(manifest: Manifest, signature: Signature, directory: Path) -> str:
             f"signature: expected one of the manifest {manifest.digest}, got one of "
             f"{signature.manifest_sha256!r:.100}: it belongs to another package"
         )
-    keys = read_keys(directory)
+    keys = trusted_keys(directory, public_keys)
     digest = bytes.fromhex(manifest.digest)
     for name, key in keys.items():
         if key.verify(digest, signature.value):
             return name
     raise TrustError(
-        f"signature: expected one by a key of {directory} ({', '.join(keys)}), got another one "
+        f"signature: expected one by a key of the root of trust ({', '.join(keys)}), got another one "
         f"(its document names the key {signature.key_id!r:.200})"
     )
 
@@ -93,11 +111,15 @@ def _read_key(path: Path) -> EC:
     text = content.decode("ascii", errors="replace").strip()
     if not (text.startswith(_BEGIN) and text.endswith(_END)):
         raise TrustError(f"RootCertsPath: {path}: expected one PEM block {_BEGIN!r}, got {text[:40]!r}")
+    return _p256("".join(text[len(_BEGIN) : -len(_END)].split()), f"RootCertsPath: {path}")
+
+
+def _p256(text: str, name: str) -> EC:
     try:
-        key = EC.new_key_from_der_data(base64.b64decode("".join(text[len(_BEGIN) : -len(_END)].split()), validate=True))
+        key = EC.new_key_from_der_data(base64.b64decode(text, validate=True))
         size = len(key.get_public_coords().x)
     except (binascii.Error, RuntimeError, ValueError) as error:
-        raise TrustError(f"RootCertsPath: {path}: expected a public key of NIST P-256: {error}") from None
+        raise TrustError(f"{name}: expected a public key of NIST P-256 in base64: {error}") from None
     if size != _P256_BYTES:
-        raise TrustError(f"RootCertsPath: {path}: expected a key of NIST P-256, got one of {size * 8} bits")
+        raise TrustError(f"{name}: expected a key of NIST P-256, got one of {size * 8} bits")
     return key

@@ -8,6 +8,7 @@ from typing import Any
 
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator, responses, router
+from ministack.services import kms
 
 from local.aws.extension.call_log import ALLOWED, CallLog
 
@@ -41,6 +42,8 @@ def _record(log: CallLog) -> None:
     def enforce_and_record(
         access_key: str, action: str, service: str, region: str, *, resource_arn: str = "*", service_context: Any = None
     ) -> Any:
+        if service == "kms" and ":alias/" in resource_arn:
+            resource_arn, service_context = _key_of_alias(resource_arn, service_context)
         refusal = enforce(
             access_key, action, service, region, resource_arn=resource_arn, service_context=service_context
         )
@@ -65,6 +68,14 @@ def _record(log: CallLog) -> None:
 
     iam_evaluator.enforce = enforce_and_record
     app._authenticate_only = authenticate_and_record
+
+
+def _key_of_alias(alias_arn: str, context: Any) -> tuple[str, Any]:
+    """As in AWS, policies name keys, and the alias that a request used stands in a condition key."""
+    alias = alias_arn.rpartition(":")[2]
+    key = kms._resolve_key(alias_arn)
+    arn = alias_arn if key is None else key["Arn"]
+    return arn, {**(context or {}), "kms:RequestAlias": alias}
 
 
 def _principal(access_key: str) -> str:

@@ -101,7 +101,7 @@ def open_engine(contents: Mapping[str, bytes], options: EngineOptions, *, signed
 
         return OnnxEngine(contents, models[0], options)
     if options.native_runtimes == NATIVE_NEVER or (options.native_runtimes == NATIVE_SIGNED and not signed):
-        want = "an ONNX model" if options.native_runtimes == NATIVE_NEVER else "a signature that RootCertsPath verifies"
+        want = "an ONNX model" if options.native_runtimes == NATIVE_NEVER else "a signature that a trusted key verifies"
         raise FailedPreconditionError(
             f"{libraries[0]}: the package brings a native runtime; NativeRuntimes is {options.native_runtimes}: "
             f"expected {want}"

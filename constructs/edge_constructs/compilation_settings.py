@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an environment says about compiling its models with SageMaker Neo (specification §1.9)."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from edge_constructs.job_rules import FRAMEWORK_VERSION
+
+_settings = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+
+Framework = Literal["TENSORFLOW", "KERAS", "MXNET", "ONNX", "PYTORCH", "XGBOOST", "TFLITE", "DARKNET", "SKLEARN"]
+# fmt: off
+TargetDevice = Literal[
+    "lambda", "ml_m4", "ml_m5", "ml_m6g", "ml_c4", "ml_c5", "ml_c6g", "ml_p2", "ml_p3", "ml_g4dn", "ml_inf1",
+    "ml_inf2", "ml_trn1", "ml_eia2", "jetson_tx1", "jetson_tx2", "jetson_nano", "jetson_xavier", "rasp3b", "rasp4b",
+    "imx8qm", "deeplens", "rk3399", "rk3288", "aisage", "sbe_c", "qcs605", "qcs603", "sitara_am57x", "amba_cv2",
+    "amba_cv22", "amba_cv25", "x86_win32", "x86_win64", "coreml", "jacinto_tda4vm", "imx8mplus",
+]
+# fmt: on
+
+
+@_settings
+class TargetPlatform:
+    """What the model is compiled for, where no device of SageMaker's list fits."""
+
+    os: Literal["ANDROID", "LINUX"]
+    arch: Literal["X86_64", "X86", "ARM64", "ARM_EABI", "ARM_EABIHF"]
+    accelerator: Literal["INTEL_GRAPHICS", "MALI", "NVIDIA", "NNA"] | None = None
+
+
+@_settings
+class CompilationSettings:
+    """A compilation: what comes in, and what it is made for.
+
+    `data_input_config` is JSON: an object of input name to shape (NCHW for ONNX, PyTorch, MXNet, Keras and Darknet,
+    NHWC for TensorFlow and TFLite), a list of shapes for PyTorch, nothing for XGBoost; without it, it is what the
+    model's folder says of its input. `compiler_options` is JSON.
+    """
+
+    framework: Framework = "ONNX"
+    framework_version: Annotated[str, Field(pattern=rf"^{FRAMEWORK_VERSION}$")] | None = None
+    data_input_config: Annotated[str, Field(min_length=1, max_length=16384)] | None = None
+    target_device: TargetDevice | None = None
+    target_platform: TargetPlatform | None = None
+    compiler_options: Annotated[str, Field(min_length=3, max_length=1024)] | None = None
+    max_runtime_seconds: Annotated[int, Field(ge=60, le=5400)] = 900
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.target_device is None) == (self.target_platform is None):
+            raise ValueError("either target_device or target_platform is expected, not both and not none")
+        if self.data_input_config is not None and self.framework == "XGBOOST":
+            raise ValueError("data_input_config: none is expected for XGBOOST")
+        if self.data_input_config is not None:
+            _check_shapes(self.data_input_config, lists=self.framework == "PYTORCH")
+        if self.compiler_options is not None:
+            _json("compiler_options", self.compiler_options)
+        return self
+
+    @property
+    def target(self) -> str:
+        """The target in a word: Neo puts it into the name of its output."""
+        if self.target_platform is None:
+            return str(self.target_device)
+        platform = self.target_platform
+        return "_".join(part for part in (platform.os, platform.arch, platform.accelerator) if part)
+
+
+def _check_shapes(text: str, *, lists: bool) -> None:
+    value = _json("data_input_config", text)
+    shapes = list(value.values()) if isinstance(value, dict) else value if lists and isinstance(value, list) else []
+    right = all(isinstance(s, list) and s and all(isinstance(n, int) and n > 0 for n in s) for s in shapes)
+    if not shapes or not right:
+        raise ValueError(
+            'data_input_config: a JSON object of input names to shapes is expected, such as {"input": [1, 3, 224, 224]}'
+            f"; got {text!r:.200}"
+        )
+
+
+def _json(name: str, text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: JSON is expected: {error}; got {text!r:.200}") from error

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import aws_cdk as cdk
+import aws_cdk.aws_iam as iam
+import aws_cdk.aws_logs as logs
+from constructs import Construct
+
+from edge_constructs.acknowledge import acknowledge
+from edge_constructs.compilation_job import CompilationJob, pass_role, sagemaker_role
+from edge_constructs.custom_resource import CustomResourceProvider
+from edge_constructs.model_source import object_arn
+from edge_constructs.packaging_job import PackagingProperties
+
+_MINUTES = 30
+# The framework waits a little longer than the handler, which knows the reason.
+_MARGIN_MINUTES = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class SageMakerPackaging:
+    """SageMaker's own packaging job, as AWS documented it until 26 April 2024: it packages what Neo compiled.
+
+    Attributes:
+        compilation: the job whose output is packaged.
+    """
+
+    compilation: CompilationJob
+
+    def create(
+        self, scope: Construct, properties: PackagingProperties, *, log_retention: logs.RetentionDays
+    ) -> cdk.CustomResource:
+        """Declare the job."""
+        stack = cdk.Stack.of(scope)
+        role = self._role(scope, properties)
+        prefix = f"arn:{stack.partition}:sagemaker:{stack.region}:{stack.account}:edge-packaging-job/"
+        jobs = f"{prefix}{properties.job_name.lower()}*"
+        provider = CustomResourceProvider(
+            scope,
+            "Handler",
+            handler="sagemaker_packaging_handler",
+            modules=["sagemaker_jobs"],
+            statements=[
+                iam.PolicyStatement(
+                    sid="RunJobs",
+                    actions=[
+                        "sagemaker:CreateEdgePackagingJob",
+                        "sagemaker:DescribeEdgePackagingJob",
+                        "sagemaker:StopEdgePackagingJob",
+                    ],
+                    resources=[jobs],
+                ),
+                pass_role(role),
+            ],
+            total_timeout=cdk.Duration.minutes(_MINUTES + _MARGIN_MINUTES),
+            log_retention=log_retention,
+        )
+        acknowledge(
+            provider,
+            rule=f"AwsSolutions-IAM5[Resource::{jobs}]",
+            reason="A job's name can be used once: a hash and an attempt follow the prefix, which is the bound.",
+        )
+        key, preset = properties.kms_key_id, properties.preset_deployment_type
+        resource = cdk.CustomResource(
+            scope,
+            "Job",
+            resource_type="Custom::SageMakerEdgePackagingJob",
+            service_token=provider.service_token,
+            service_timeout=cdk.Duration.minutes(_MINUTES + _MARGIN_MINUTES),
+            properties={
+                "JobName": properties.job_name,
+                "CompilationJobName": self.compilation.job_name,
+                "ModelName": properties.model_name,
+                "ModelVersion": properties.model_version,
+                "RoleArn": role.role_arn,
+                "OutputConfig": {
+                    "S3OutputLocation": properties.output_location,
+                    **({"KmsKeyId": key} if key else {}),
+                    **(
+                        {"PresetDeploymentType": preset, "PresetDeploymentConfig": properties.preset_json}
+                        if preset
+                        else {}
+                    ),
+                },
+                "TimeoutSeconds": _MINUTES * 60,
+            },
+        )
+        resource.node.add_dependency(role)
+        return resource
+
+    def _role(self, scope: Construct, properties: PackagingProperties) -> iam.Role:
+        """What SageMaker may do: read what Neo wrote, write the package, make the component."""
+        stack = cdk.Stack.of(scope)
+        role = sagemaker_role(scope)
+        compiled, packages = self.compilation.output.objects, object_arn(f"{properties.output_location}/*")
+        bucket = packages.partition("/")[0]
+        for sid, actions, resources in (
+            ("ReadCompiled", ["s3:GetObject"], list(compiled)),
+            ("WritePackage", ["s3:GetObject", "s3:PutObject"], [packages]),
+            ("LocateBuckets", ["s3:GetBucketLocation", "s3:ListBucket"], [bucket]),
+        ):
+            role.add_to_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=resources))
+        wild = [*compiled, packages]
+        if component := properties.preset_deployment_config.get("ComponentName"):
+            arn = f"arn:{stack.partition}:greengrass:{stack.region}:{stack.account}:components:{component}"
+            actions = ["greengrass:CreateComponentVersion", "greengrass:DescribeComponent"]
+            versions = f"{arn}:versions:*"
+            role.add_to_policy(iam.PolicyStatement(sid="MakeComponent", actions=actions, resources=[arn, versions]))
+            wild.append(versions)
+        for resource in wild:
+            acknowledge(
+                role,
+                rule=f"AwsSolutions-IAM5[Resource::{resource}]",
+                reason="SageMaker names what it writes; the job's own prefix, or the one component, is the bound.",
+            )
+        return role

@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compilation and packaging jobs of SageMaker, through their entry points, against services in memory."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from edge_constructs import compilation_job_handler, sagemaker_packaging_handler
+from edge_constructs.handler_kernel import ResourceError
+
+ROLE = "arn:aws:iam::111122223333:role/packaging-role"
+START = dt.datetime(2024, 4, 1, tzinfo=dt.UTC)
+RETIRED = "We are retiring Amazon Sagemaker Edge on April 26th, 2024"
+PRESET = {"ComponentName": "dev.model", "ComponentVersion": "1.0.0"}
+
+
+@dataclass
+class Jobs:
+    """SageMaker's jobs in memory; `errors` are raised by operation, the first first."""
+
+    error: type[Exception]
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stopped: list[str] = field(default_factory=list)
+    errors: dict[str, list[tuple[str, int, str]]] = field(default_factory=dict)
+    minutes: int = 0
+
+    def now(self) -> dt.datetime:
+        return START + dt.timedelta(minutes=self.minutes)
+
+    def operations(self, kind: str) -> dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]:
+        name = f"{kind}JobName"
+
+        def create(asked: Mapping[str, Any]) -> dict[str, Any]:
+            self._fail(f"Create{kind}Job")
+            assert asked[name] not in self.jobs, "a name can be used once"
+            echoed = {k: v for k, v in asked.items() if k != "Tags"}
+            if kind == "Compilation":
+                extra = {"LastModifiedTime": START, "FailureReason": "", "ModelArtifacts": {"S3ModelArtifacts": ""}}
+                answer = {
+                    "CompilationJobArn": f"arn:aws:sagemaker:us-east-1:111122223333:compilation-job/{asked[name]}"
+                }
+            else:
+                extra = {
+                    "EdgePackagingJobArn": f"arn:aws:sagemaker:us-east:111122223333:edge-packaging-job/{asked[name]}"
+                }
+                answer = {}
+            extra |= answer
+            self.jobs[asked[name]] = {**echoed, **extra, f"{kind}JobStatus": "STARTING", "CreationTime": self.now()}
+            return answer
+
+        def describe(asked: Mapping[str, Any]) -> dict[str, Any]:
+            self._fail(f"Describe{kind}Job")
+            if asked[name] not in self.jobs:
+                raise self.error("ValidationException", 400, f"Could not find job {asked[name]}")
+            return self.jobs[asked[name]]
+
+        def stop(asked: Mapping[str, Any]) -> dict[str, Any]:
+            self._fail(f"Stop{kind}Job")
+            self.stopped.append(asked[name])
+            return {}
+
+        return {f"Create{kind}Job": create, f"Describe{kind}Job": describe, f"Stop{kind}Job": stop}
+
+    def _fail(self, operation: str) -> None:
+        if waiting := self.errors.get(operation):
+            raise self.error(*waiting.pop(0))
+
+
+@dataclass
+class Case:
+    """One kind of job: its handler module, its properties, and how a job of it comes to its end."""
+
+    kind: str
+    module: Any
+    properties: Mapping[str, Any]
+    jobs: Jobs
+    done: Mapping[str, Any]
+
+    @property
+    def status(self) -> str:
+        return f"{self.kind}JobStatus"
+
+    def event(self, type_: str, physical_id: str | None = None, **changes: Any) -> dict[str, Any]:
+        properties = {"ServiceToken": "arn", **self.properties, **changes}
+        event: dict[str, Any] = {"RequestType": type_, "LogicalResourceId": "Job", "ResourceProperties": properties}
+        return event if physical_id is None else {**event, "PhysicalResourceId": physical_id}
+
+    def create(self, **changes: Any) -> str:
+        return str(self.module.on_event(self.event("Create", **changes), None)["PhysicalResourceId"])
+
+    def poll(self, job: str, type_: str = "Create", **changes: Any) -> dict[str, Any]:
+        return dict(self.module.is_complete(self.event(type_, job, **changes), None))
+
+    def end(self, job: str, status: str = "COMPLETED", **values: Any) -> None:
+        self.jobs.jobs[job] |= {**self.done, self.status: status, **values}
+
+
+@pytest.fixture(params=["Compilation", "EdgePackaging"])
+def case(request: Any, make_client: Any, service_error: Any, monkeypatch: pytest.MonkeyPatch) -> Case:
+    jobs = Jobs(service_error)
+    client = make_client("sagemaker", jobs.operations(request.param))
+    common = {"JobName": "dev-digits-1-0", "TimeoutSeconds": "1800", "RoleArn": ROLE}
+    if request.param == "Compilation":
+        copies = make_client("s3", {"CopyObject": lambda _asked: {"CopyObjectResult": {"ETag": "e"}}})
+        handler = compilation_job_handler.compilation_job(client, copies, now=jobs.now)
+        module: Any = compilation_job_handler
+        properties = common | {
+            "ModelArchive": "s3://assets/abc.gz",
+            "MaxRuntimeInSeconds": "900",
+            "InputConfig": {
+                "S3Uri": "s3://artifacts/source/digits.tar.gz",
+                "Framework": "ONNX",
+                "DataInputConfig": '{"image": [1, 1, 8, 8]}',
+            },
+            "OutputConfig": {"S3OutputLocation": "s3://artifacts/compiled", "TargetDevice": "rasp4b"},
+        }
+        done: dict[str, Any] = {"ModelArtifacts": {"S3ModelArtifacts": "s3://artifacts/compiled/digits-rasp4b.tar.gz"}}
+    else:
+        handler = sagemaker_packaging_handler.packaging_job(client, now=jobs.now)
+        module = sagemaker_packaging_handler
+        properties = common | {
+            "CompilationJobName": "compiled-1",
+            "ModelName": "digits",
+            "ModelVersion": "1.0",
+            "OutputConfig": {
+                "S3OutputLocation": "s3://artifacts/models",
+                "PresetDeploymentType": "GreengrassV2Component",
+                "PresetDeploymentConfig": json.dumps(PRESET),
+            },
+        }
+        done = {
+            "ModelArtifact": "s3://artifacts/models/digits-1.0.tar.gz",
+            "ModelSignature": "{}",
+            "PresetDeploymentOutput": {
+                "Type": "GreengrassV2Component",
+                "Status": "COMPLETED",
+                "Artifact": "arn:aws:greengrass:us-east-1:111122223333:components:dev.model:versions:1.0.0",
+            },
+        }
+    monkeypatch.setattr(module, "_handler", lambda: handler)
+    return Case(request.param, module, properties, jobs, done)
+
+
+def test_a_job_starts_is_watched_and_gives_its_attributes(case: Case) -> None:
+    job = case.create()
+    for status in ("STARTING", "INPROGRESS"):
+        case.jobs.jobs[job][case.status] = status
+        assert case.poll(job) == {"IsComplete": False}
+    case.end(job)
+    answer = case.poll(job)
+    assert answer["IsComplete"] is True
+    assert all(isinstance(value, str) and value for value in answer["Data"].values())
+
+
+def test_a_replayed_event_finds_the_job_that_it_started(case: Case) -> None:
+    assert case.create() == case.create()
+    assert len(case.jobs.jobs) == 1
+
+
+def test_a_replay_beside_this_event_is_the_same_job(case: Case) -> None:
+    case.jobs.errors[f"Create{case.kind}Job"] = [("ResourceInUse", 400, "in use")]
+    assert case.create().startswith("dev-digits-1-0-")
+
+
+def test_an_update_is_another_job_and_a_rollback_finds_the_former(case: Case) -> None:
+    first = case.create()
+    case.end(first)
+    change = {"JobName": "dev-digits-2-0"}
+    second = str(case.module.on_event(case.event("Update", first, **change), None)["PhysicalResourceId"])
+    assert second != first
+    assert case.module.on_event(case.event("Update", second), None)["PhysicalResourceId"] == first
+    assert case.poll(first, "Update")["IsComplete"] is True
+    case.module.on_event(case.event("Delete", second, **change), None)
+    assert case.jobs.stopped == [second]
+
+
+@pytest.mark.parametrize("status", ["FAILED", "STOPPED"])
+def test_a_failed_job_fails_with_its_reason_and_the_next_try_has_another_name(status: str, case: Case) -> None:
+    job = case.create()
+    reason = "FailureReason" if case.kind == "Compilation" else "EdgePackagingJobStatusMessage"
+    case.end(job, status, **{reason: "no such operator"})
+    with pytest.raises(ResourceError, match=f"{job} is {status}: no such operator"):
+        case.poll(job)
+    assert case.create() == f"{job}-2"
+
+
+def test_names_run_out_with_a_reason(case: Case) -> None:
+    for _ in range(9):
+        case.end(case.create(), "FAILED")
+    with pytest.raises(ResourceError, match="9 jobs of this name failed"):
+        case.create()
+
+
+def test_a_throttled_poll_asks_again_and_any_other_error_fails(case: Case) -> None:
+    job = case.create()
+    case.jobs.errors[f"Describe{case.kind}Job"] = [("ThrottlingException", 400, "slow down")]
+    assert case.poll(job) == {"IsComplete": False}
+    case.jobs.errors[f"Describe{case.kind}Job"] = [("AccessDeniedException", 400, "no")]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        case.poll(job)
+
+
+def test_a_throttled_start_fails_with_its_reason(case: Case) -> None:
+    case.jobs.errors[f"Create{case.kind}Job"] = [("ThrottlingException", 400, "slow down")]
+    with pytest.raises(ClientError, match="slow down"):
+        case.create()
+
+
+def test_a_job_that_went_is_said_to_be_gone(case: Case) -> None:
+    job = case.create()
+    case.jobs.jobs.clear()
+    with pytest.raises(ResourceError, match="is gone"):
+        case.poll(job)
+
+
+@pytest.mark.parametrize("operation", ["Create", "Describe"])
+def test_a_retired_service_names_the_way_out(operation: str, case: Case) -> None:
+    case.jobs.errors[f"{operation}{case.kind}Job"] = [("ValidationException", 400, RETIRED)]
+    with pytest.raises(ResourceError, match=r'26 April 2024.*edge_manager = "open"'):
+        case.create()
+
+
+def test_a_job_that_does_not_end_is_stopped_and_fails(case: Case) -> None:
+    job = case.create()
+    case.jobs.minutes = 29
+    assert case.poll(job) == {"IsComplete": False}
+    case.jobs.minutes = 31
+    with pytest.raises(ResourceError, match="still STARTING after 1800 seconds: it was stopped"):
+        case.poll(job)
+    assert case.jobs.stopped == [job]
+
+
+@pytest.mark.parametrize("status", ["COMPLETED", "FAILED", "STOPPED", "STOPPING"])
+def test_delete_leaves_a_job_that_ended(status: str, case: Case) -> None:
+    job = case.create()
+    case.end(job, status)
+    case.module.on_event(case.event("Delete", job), None)
+    assert case.poll(job, "Delete") == {"IsComplete": True}
+    assert case.jobs.stopped == []
+
+
+@pytest.mark.parametrize("code", ["ValidationException", "ResourceNotFound"])
+def test_delete_stops_a_job_that_runs_even_when_it_ends_meanwhile(code: str, case: Case) -> None:
+    job = case.create()
+    case.jobs.errors[f"Stop{case.kind}Job"] = [(code, 400, "it ended")]
+    case.module.on_event(case.event("Delete", job), None)
+    case.module.on_event(case.event("Delete", job), None)
+    assert case.jobs.stopped == [job]
+
+
+@pytest.mark.parametrize(
+    "physical_id", ["AWSCDK::CustomResourceProviderFramework::CREATE_FAILED", "never-created", "gone"]
+)
+def test_delete_after_a_failed_create_or_of_what_is_gone_succeeds(physical_id: str, case: Case) -> None:
+    case.module.on_event(case.event("Delete", physical_id), None)
+    case.jobs.errors[f"Describe{case.kind}Job"] = [("ValidationException", 400, RETIRED)]
+    case.module.on_event(case.event("Delete", physical_id), None)
+    assert case.jobs.stopped == []
+
+
+@pytest.mark.parametrize("case", ["EdgePackaging"], indirect=True)
+def test_a_completed_job_whose_component_failed_is_a_failure(case: Case) -> None:
+    job = case.create()
+    failed = {"Type": "GreengrassV2Component", "Status": "FAILED", "StatusMessage": "access denied"}
+    case.end(job, PresetDeploymentOutput=failed)
+    with pytest.raises(ResourceError, match="is COMPLETED, but its Greengrass component is not made: access denied"):
+        case.poll(job)
+
+
+@pytest.mark.parametrize("case", ["EdgePackaging"], indirect=True)
+def test_a_component_version_that_exists_is_recognised(case: Case) -> None:
+    job = case.create()
+    failed = {"Type": "GreengrassV2Component", "Status": "FAILED", "StatusMessage": "Component already exists"}
+    case.end(job, PresetDeploymentOutput=failed)
+    with pytest.raises(ResourceError, match=r"dev\.model 1\.0\.0 exists already.*make lock"):
+        case.poll(job)
+
+
+@pytest.mark.parametrize("case", ["EdgePackaging"], indirect=True)
+def test_a_completed_job_whose_component_is_on_its_way_is_not_done(case: Case) -> None:
+    job = case.create()
+    case.end(job, PresetDeploymentOutput={"Type": "GreengrassV2Component"})
+    assert case.poll(job) == {"IsComplete": False}
+
+
+@pytest.mark.parametrize("case", ["EdgePackaging"], indirect=True)
+def test_a_job_of_that_name_with_other_properties_is_not_taken_for_ours(case: Case) -> None:
+    job = case.create()
+    case.jobs.jobs[job]["ModelVersion"] = "9.9"
+    with pytest.raises(ResourceError, match="exists with other properties"):
+        case.create()
