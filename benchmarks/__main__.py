@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks import candidates, captures, machine, models, report
+from benchmarks import candidates, captures, machine, models, packaging, report
 from benchmarks.candidates import PEERS_PYTHON, ROOT, Candidate
 from edge_contract.client import AgentClient
 
@@ -105,6 +105,8 @@ def measure(work: Path, started: contextlib.ExitStack, *, quick: bool) -> dict[s
             result["servers"][candidate.transport]["rss_mb"] = machine.resident_mb(candidate.server.pid)
     (work / "captures").mkdir()
     result["captures"] = captures.measure(work / "captures", records=200 if quick else 1000)
+    (work / "packaging").mkdir()
+    result["packaging"] = packaging.measure(work / "packaging", megabytes=32 if quick else 1024)
     return result
 
 

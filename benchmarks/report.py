@@ -8,6 +8,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import packaging
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -68,6 +70,7 @@ def table(result: dict[str, Any]) -> str:
     captured = result["captures"]
     rates = [f"{captured[f'{kind}_per_second']:.0f}/s {kind}" for kind in ("acknowledged", "durable")]
     lines += ["", f"**captures** of 0.6 MB, {captured['records']} by four clients: {', '.join(rates)}"]
+    lines += ["", packaging.line(result["packaging"])]
     lines += ["", "**targets**", "", *_targets(result)]
     lines += [f"absent: {reason}" for reason in result["absent"]]
     return "\n".join(lines)
