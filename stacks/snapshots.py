@@ -49,7 +49,7 @@ def joined(value: Mapping[str, Any]) -> str:
 
 
 def _normalise(value: Any, key: str) -> Any:
-    if key == "Merge" and isinstance(value, Mapping):
+    if key == "Merge" and isinstance(value, Mapping) and "Fn::Join" in value:
         value = joined(value)
     if isinstance(value, Mapping):
         return {name: _normalise(item, name) for name, item in value.items()}

@@ -10,15 +10,16 @@ import pytest
 
 from local.aws.policies import Decision, Request, decide, statements_of
 from stacks.application import build_app
+from stacks.snapshots import FOLDERS
 
 Template = dict[str, Any]
 
 
 @pytest.fixture(scope="session")
 def assembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`cdk.out` of every environment, synthesised once; an error of cdk-nag's would fail it."""
+    """`cdk.out` of every environment and of the legacy one, synthesised once; an error of cdk-nag's would fail it."""
     outdir = tmp_path_factory.mktemp("synth") / "cdk.out"
-    build_app(outdir=str(outdir)).synth()
+    build_app(outdir=str(outdir), folders=FOLDERS).synth()
     return outdir
 
 

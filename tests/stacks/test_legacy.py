@@ -114,7 +114,7 @@ def test_the_model_is_compiled_and_packaged_with_a_greengrass_component(stacks: 
     ((compile_id, compiled),) = resources(template, "Custom::CompilationJob").items()
     (packaged,) = (r["Properties"] for r in resources(template, "Custom::SageMakerEdgePackagingJob").values())
     assert compiled["Properties"]["InputConfig"]["Framework"] == "ONNX"
-    assert compiled["Properties"]["InputConfig"]["S3Uri"].endswith(".tar.gz")
+    assert compiled["Properties"]["InputConfig"]["S3Uri"].endswith("/source/digits.tar.gz")
     assert json.loads(compiled["Properties"]["InputConfig"]["DataInputConfig"]) == {"image": [1, 1, 8, 8]}
     assert compiled["Properties"]["OutputConfig"]["TargetPlatform"] == {"Os": "LINUX", "Arch": "X86_64"}
     assert packaged["CompilationJobName"] == {"Fn::GetAtt": [compile_id, "CompilationJobName"]}
