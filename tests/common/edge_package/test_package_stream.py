@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import gzip
+import io
+import itertools
+import tarfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_package import MANIFEST_NAME, PackageError, make_manifest
+from edge_package.package_stream import PackageWriter, check_package_stream
+from edge_package.stored_gzip import StoredGzipWriter
+
+
+def written(files: dict[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    writer = PackageWriter(stream, model_name="digits", model_version="1.0")
+    for path in sorted(files):
+        writer.add(path, len(files[path]), io.BytesIO(files[path]))
+    writer.finish()
+    return stream.getvalue()
+
+
+@given(content=st.binary(max_size=200_000), cuts=st.lists(st.integers(0, 200_000), max_size=6))
+def test_gzip_reads_what_was_written_and_the_cuts_leave_no_trace(content: bytes, cuts: list[int]) -> None:
+    def stored(pieces: list[bytes]) -> bytes:
+        stream = io.BytesIO()
+        writer = StoredGzipWriter(stream)
+        for piece in pieces:
+            writer.write(piece)
+        writer.finish()
+        return stream.getvalue()
+
+    places = [0, *sorted(cut for cut in cuts if cut < len(content)), len(content)]
+    pieces = [content[start:end] for start, end in itertools.pairwise(places)]
+    assert stored(pieces) == stored([content])
+    assert gzip.decompress(stored([content])) == content
+
+
+@given(
+    st.dictionaries(
+        st.from_regex(r"[a-z]{1,8}(/[a-z]{1,8})?", fullmatch=True), st.binary(max_size=2000), min_size=1, max_size=4
+    )
+)
+def test_a_package_is_its_manifest_and_reads_back(files: dict[str, bytes]) -> None:
+    content = written(files)
+    manifest = make_manifest(model_name="digits", model_version="1.0", files=files)
+    assert check_package_stream(io.BytesIO(content), source="package") == manifest
+    assert content == written(files)
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        assert tar.getnames() == [*sorted(files), MANIFEST_NAME]
+
+
+def test_any_flipped_byte_of_a_file_or_of_the_manifest_is_noticed() -> None:
+    content = written({"model.onnx": b"weights"})
+    for part in (b"weights", b'"schema_version"'):
+        at = content.index(part) + 1
+        flipped = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+        with pytest.raises(PackageError):
+            check_package_stream(io.BytesIO(flipped), source="package")
+
+
+@pytest.mark.parametrize("length", [0, 5, 100, 700])
+def test_a_cut_package_is_refused(length: int) -> None:
+    with pytest.raises(PackageError, match=r"^package: "):
+        check_package_stream(io.BytesIO(written({"model.onnx": b"weights"})[:length]), source="package")
+
+
+@pytest.mark.parametrize(("size", "found"), [(6, "more"), (8, "7")])
+def test_a_source_of_another_length_is_refused(size: int, found: str) -> None:
+    writer = PackageWriter(io.BytesIO(), model_name="digits", model_version="1.0")
+    with pytest.raises(PackageError, match=f"{size} bytes are expected, got {found}"):
+        writer.add("model.onnx", size, io.BytesIO(b"weights"))
+
+
+def test_files_come_in_order() -> None:
+    writer = PackageWriter(io.BytesIO(), model_name="digits", model_version="1.0")
+    writer.add("b", 0, io.BytesIO())
+    with pytest.raises(PackageError, match="files come in order"):
+        writer.add("a", 0, io.BytesIO())
