@@ -12,13 +12,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_package import build_package
+from edge_package.atomic import written_whole
+from edge_package.package_stream import PackageWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,13 +41,17 @@ def write_model(folder: Path, *, megabytes: int) -> None:
 
 
 def package(folder: Path, target: Path) -> str:
-    """Package a folder's files; what the measured process does.
+    """Package a folder's files by what the packaging job and edge-model write with; the measured process does it.
 
     Returns:
         The model digest.
     """
-    files = {path.name: partial(_open, path) for path in sorted(folder.iterdir())}
-    return build_package(model_name="benchmark", model_version="1", files=files, target=target).digest
+    with written_whole(target) as stream:
+        writer = PackageWriter(stream, model_name="benchmark", model_version="1")
+        for path in sorted(folder.iterdir()):
+            with path.open("rb") as source:
+                writer.add(path.name, path.stat().st_size, source)
+        return writer.finish().digest
 
 
 def measure(work: Path, *, megabytes: int) -> dict[str, object]:
@@ -111,10 +115,6 @@ def _timed(command: Sequence[str]) -> tuple[float, float]:
     if process.returncode:
         raise RuntimeError(f"{command[0]} ended with {process.returncode}; its error stands above")
     return seconds, usage.ru_maxrss / 1024
-
-
-def _open(path: Path) -> IO[bytes]:
-    return path.open("rb")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -118,7 +118,7 @@ def _validate(options: argparse.Namespace, work: Path) -> Iterator[str]:
 def _package(options: argparse.Namespace, work: Path) -> Iterator[str]:
     model = load_model_folder(fetched(options.location, into=work))
     path, manifest = packages.write(model, work)
-    where = f"{options.output.rstrip('/')}/{package_file(model)}"
+    where = f"{options.output.rstrip('/')}/{package_file(model.name, model.version)}"
     new = stored(path, where)
     yield f"{where}: {'written' if new else 'there already, the same bytes'}"
     yield f"{path.stat().st_size} bytes, model digest {manifest.digest}"

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from edge_constructs.component_source import package_file
 from edge_constructs.model_folder import ModelFolder
@@ -19,12 +18,12 @@ from edge_package import (
     Manifest,
     Package,
     Signature,
-    build_package,
     read_package,
     read_package_file,
 )
+from edge_package.atomic import written_whole
 from edge_package.onnx_file import OnnxError, read_signature
-from edge_package.package import Source
+from edge_package.package_stream import PackageWriter
 
 _LARGEST = 4 << 30  # a package has 2 GB at the most, which Greengrass allows an artifact
 
@@ -55,9 +54,15 @@ def write(model: ModelFolder, directory: Path) -> tuple[Path, Manifest]:
     Returns:
         The package file, named after model and version, and its manifest.
     """
-    files: dict[str, Source] = {name: partial(_open, model.folder / name) for name in model.files}
-    target = directory / package_file(model)
-    return target, build_package(model_name=model.name, model_version=model.version, files=files, target=target)
+    target = directory / package_file(model.name, model.version)
+    with written_whole(target) as stream:
+        writer = PackageWriter(stream, model_name=model.name, model_version=model.version)
+        for name in sorted(model.files):
+            path = model.folder / name
+            with path.open("rb") as source:
+                writer.add(name, path.stat().st_size, source)
+        manifest = writer.finish()
+    return target, manifest
 
 
 def read(path: Path) -> Read:
@@ -96,10 +101,6 @@ def verify(found: Read, keys: Sequence[PublicKey], *, where: str) -> str | None:
             f"{where}: expected a signature, because a public key is given, found none; sign it: edge-model sign"
         )
     return signed_by(manifest, found.signature, keys, where=where)
-
-
-def _open(path: Path) -> IO[bytes]:
-    return path.open("rb")
 
 
 def _is_onnx(path: str) -> bool:

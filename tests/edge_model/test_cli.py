@@ -107,7 +107,8 @@ def test_a_signed_package_is_verified_by_its_key_and_by_the_agent(
     shutil.copy(public, roots / "root.pem")
     (roots / "root.pem").chmod(0o444)
     signature = Signature.parse(package.with_name(package.name + ".sig").read_bytes(), source="test")
-    assert trust.verify(read_package_file(package, max_bytes=1 << 20).manifest, signature, roots) == "root.pem"
+    manifest = read_package_file(package, max_bytes=1 << 20).manifest
+    assert trust.verify(manifest, signature, directory=roots) == "root.pem"
 
 
 @pytest.mark.parametrize("inside", [b"probabilities", b"model_version", b"8\n9\n", b"labels.txt"])
