@@ -73,7 +73,8 @@ def _reader(s3: S3, bucket: str, key: str) -> io.BufferedReader:
 
 
 def _folder(s3: S3, bucket: str, prefix: str) -> dict[str, SourceFile]:
-    files, more = {}, {}
+    files: dict[str, SourceFile] = {}
+    more: dict[str, str] = {}
     while True:
         page = s3.list_objects_v2(Bucket=bucket, Prefix=prefix, **more)
         for item in page.get("Contents", ()):

@@ -11,7 +11,7 @@ from edge_constructs import compilation_settings, job_rules
 from edge_constructs.job_rules import JobPropertyError
 from edge_constructs.packaging_job import PackagingProperties
 
-PROPERTIES = {
+PROPERTIES: dict[str, Any] = {
     "job_name": "dev-digits-1-0",
     "model_name": "digits",
     "model_version": "1.0",

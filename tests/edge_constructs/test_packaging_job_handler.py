@@ -319,8 +319,9 @@ def test_work_that_does_not_fit_into_lambdas_time_ends_with_a_reason(uri: str, s
 
 @pytest.mark.parametrize("name", ["EdgePackagingJobName", "ModelSource", "ModelArtifact", "SigningKeys"])
 def test_a_missing_property_is_named(name: str) -> None:
+    changes: dict[str, Any] = {name: None}
     with pytest.raises(ResourceError, match=name):
-        handler.on_event(event(**{name: None}), None)
+        handler.on_event(event(**changes), None)
 
 
 def test_a_bad_model_version_fails_with_the_rule(s3: Any) -> None:

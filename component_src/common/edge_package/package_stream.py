@@ -127,7 +127,7 @@ def check_package_stream(stream: Readable, *, source: str) -> Manifest:
     found: dict[str, tuple[int, str]] = {}
     manifest = b""
     try:
-        unzipped = gzip.GzipFile(fileobj=stream, mode="rb")  # type: ignore[arg-type] # it only reads
+        unzipped = gzip.GzipFile(fileobj=stream, mode="rb")  # type: ignore[call-overload] # it only reads
         with tarfile.open(fileobj=unzipped, mode="r|") as archive:
             for member in archive:
                 content = archive.extractfile(member) if member.isreg() else None
