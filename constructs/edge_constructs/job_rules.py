@@ -8,8 +8,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import aws_cdk as cdk
-
+_UNRESOLVED = "${Token["  # how the CDK writes a value into a string that only deployment knows
 ENTITY_NAME = r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
 EDGE_VERSION = r"[a-zA-Z0-9\ \_\.]{1,30}"
 S3_URI = r"(https|s3)://([^/]+)/?(.*)"
@@ -35,7 +34,7 @@ def check_text(job: str, name: str, value: str, pattern: str, *, expected: str) 
     Raises:
         JobPropertyError: it does not match.
     """
-    if not cdk.Token.is_unresolved(value) and not re.fullmatch(pattern, value):
+    if _UNRESOLVED not in value and not re.fullmatch(pattern, value):
         raise JobPropertyError(f"job {job}: {name}: {expected} is expected, got {value!r}")
 
 
