@@ -65,7 +65,7 @@ demo: $(VENV)/local.stamp $(VENV)/aws.stamp node_modules/cdk.stamp ## from clone
 	@$(PY) -m local.demo
 
 .PHONY: test
-test: check ## everything: the checks below, then every test with the end-to-end run
+test: check $(VENV)/aws.stamp ## everything: the checks below, then every test with the end-to-end run
 	@$(PY) -m pytest
 
 .PHONY: soak

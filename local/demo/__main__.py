@@ -10,14 +10,25 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.text import Text
 
+from local.assembly import AssemblyError
 from local.aws.server import EmbeddedAwsError
 from local.commands import CommandError
 from local.demo import evidence, page
@@ -32,11 +43,11 @@ _PASS_SECONDS = 180.0
 
 
 class Demo:
-    """One run: its progress display, its stopwatch, and the system under it."""
+    """One run: the system under it, the steps that it shows, and its stopwatch."""
 
-    def __init__(self, system: LocalSystem, progress: Progress) -> None:
+    def __init__(self, system: LocalSystem, steps: _Notifier) -> None:
         self._system = system
-        self._progress = progress
+        self._steps = steps
         self._seconds: dict[str, float] = {}
         self._images = sorted((MODEL / "held_out").glob("*.png"))
 
@@ -124,12 +135,12 @@ class Demo:
 
     def _watch(self, what: str, look: Any) -> list[Any]:
         """Show how a list grows to one entry for each image, and return it."""
-        task = self._progress.add_task(what, total=len(self._images))
+        show = self._steps.count(what, len(self._images))
         found: list[Any] = []
 
         def complete() -> bool:
             found[:] = look()
-            self._progress.update(task, completed=len(found))
+            show(len(found))
             return len(found) >= len(self._images)
 
         self._system.wait_for(complete, what=what, timeout=_PASS_SECONDS)
@@ -180,7 +191,7 @@ def main() -> int:
         SpinnerColumn(),
         TextColumn("{task.description:<34}"),
         BarColumn(30),
-        MofNCompleteColumn(),
+        _Count(),
         TimeElapsedColumn(),
     )
     overrides = {"inference.image_directory": str(MODEL / "held_out"), "inference.interval_seconds": "3600"}
@@ -188,12 +199,12 @@ def main() -> int:
         with _alone(directory), Progress(*columns, console=console, transient=True) as progress:
             notify = _Notifier(progress)
             with LocalSystem(directory=directory, stage=STAGE, overrides=overrides, notify=notify) as system:
-                report = Demo(system, progress).run()
+                report = Demo(system, notify).run()
                 notify("stopping")
     except KeyboardInterrupt:
         console.print("stopped; nothing is left running")
         return 130
-    except (CommandError, EmbeddedAwsError, LocalSystemError) as error:
+    except (AssemblyError, CommandError, EmbeddedAwsError, LocalSystemError) as error:
         console.print(f"[bold red]failed[/]  {error}", highlight=False)
         return 1
     report.write(directory / "report.json")
@@ -209,14 +220,32 @@ class _Notifier:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._task: Any = None
+        self._task: TaskID | None = None
 
     def __call__(self, step: str) -> None:
+        """Begin a step whose end is the next one's beginning."""
+        self._begin(step, total=None)
+
+    def count(self, step: str, total: int) -> Callable[[int], None]:
+        """Begin a step that is counted, and return what takes the count."""
+        task = self._begin(step, total=total)
+        return lambda count: self._progress.update(task, completed=count)
+
+    def _begin(self, step: str, *, total: int | None) -> TaskID:
         if self._task is not None:
-            self._progress.update(self._task, total=1, completed=1)
-        self._task = self._progress.add_task(step, total=None)
+            done = self._progress.tasks[self._task].total or 1
+            self._progress.update(self._task, total=done, completed=done)
+        self._task = self._progress.add_task(step, total=total)
         if not self._progress.console.is_terminal:
             self._progress.console.print(f"… {step}", highlight=False)
+        return self._task
+
+
+class _Count(MofNCompleteColumn):
+    """Says how many of how many, where there is something to count."""
+
+    def render(self, task: Task) -> Text:
+        return super().render(task) if task.total and task.total > 1 else Text()
 
 
 if __name__ == "__main__":
