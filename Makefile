@@ -66,7 +66,7 @@ demo: $(VENV)/local.stamp $(VENV)/aws.stamp node_modules/cdk.stamp ## from clone
 
 .PHONY: test
 test: check $(VENV)/aws.stamp ## everything: the checks below, then every test with the end-to-end run
-	@$(PY) -m pytest
+	@$(PY) -m pytest --numprocesses=2 --dist=loadfile
 
 .PHONY: soak
 soak: $(VENV)/dev.stamp $(VENV)/peers.stamp ## the long forms of the fault tests; a million hostile messages for each fuzz target

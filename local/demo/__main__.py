@@ -185,7 +185,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--directory", type=Path, default=ROOT / "build" / "demo", help="where it works (%(default)s)")
     directory = parser.parse_args().directory.resolve()
-    signal.signal(signal.SIGTERM, _stop)
+    # SIGINT as well: a shell that starts this in the background leaves it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     console = Console(width=None if sys.stdout.isatty() else 100)
     columns = (
         SpinnerColumn(),
