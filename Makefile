@@ -72,7 +72,7 @@ test: check $(VENV)/aws.stamp ## everything: the checks below, then every test w
 soak: $(VENV)/dev.stamp $(VENV)/peers.stamp ## the long forms of the fault tests; a million hostile messages for each fuzz target
 	@$(PY) -m pytest -m soak --timeout=3600
 	@for target in codec predict capture; do \
-	  PYTHONPATH=$(SOURCES) $(VENV)/peers/bin/python -m benchmarks.soak $$target 1000000 600; done
+	  PYTHONPATH=$(SOURCES) $(VENV)/peers/bin/python -m benchmarks.soak $$target 1000000 600 || exit 1; done
 
 # --- its parts ------------------------------------------------------------------------------------------------------
 .PHONY: check
@@ -142,7 +142,7 @@ requirements: $(VENV)/dev.stamp ## compile every requirements file again (needs 
 	@$(COMPILE) $(UPGRADE) local/aws/requirements.in -o local/aws/requirements.txt
 	@$(COMPILE) $(UPGRADE) benchmarks/requirements-peers.in -o benchmarks/requirements-peers.txt
 	@for component in component_src/*/requirements.in; do \
-	  $(COMPILE) $(UPGRADE) --python-version 3.9 $$component -o $${component%.in}.txt; done
+	  $(COMPILE) $(UPGRADE) --python-version 3.9 $$component -o $${component%.in}.txt || exit 1; done
 
 # --- your own account: EDGE_<ENV>_ACCOUNT names it; see docs/operations/deploy.md ----------------------------------------
 OPERATIONS = $(PY) -m operations

@@ -24,6 +24,7 @@ REGION = "us-east-1"
 _SYNTH_SECONDS = 180.0
 _DEPLOY_SECONDS = 600.0
 _STOP_SECONDS = 30.0
+_MADE_HERE = ("aws", "cdk.out", "device", "logs", "report.html", "report.json")
 
 Notify = Callable[[str], None]
 
@@ -201,11 +202,13 @@ def _with_pinned_node(environment: Mapping[str, str]) -> dict[str, str]:
 def _clear(directory: Path) -> None:
     """Remove what a former run left, except the virtual environments in the components' work directories."""
     keep = {path.parent for path in directory.glob("device/work/*/venv*")}
-    for path in sorted(directory.rglob("*"), key=lambda path: len(path.parts), reverse=True):
+    # By name: the folder may be anybody's, and hold more than what a run of ours makes.
+    left = [path for name in _MADE_HERE for path in (directory / name, *(directory / name).rglob("*"))]
+    for path in sorted(left, key=lambda path: len(path.parts), reverse=True):
         if any(folder in path.parents and path.relative_to(folder).parts[0].startswith("venv") for folder in keep):
             continue
         if path.is_symlink() or not path.is_dir():
-            path.unlink()
+            path.unlink(missing_ok=True)
         else:
             with contextlib.suppress(OSError):  # not empty: an environment that is kept lies below
                 path.rmdir()

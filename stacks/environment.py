@@ -53,7 +53,7 @@ DeviceName = Annotated[str, AfterValidator(_device_name)]
 SocketPath = Annotated[str, AfterValidator(_socket_path)]
 Days = Annotated[int, Field(ge=1, le=3650)]
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
-Topic = Annotated[str, Field(pattern=r"^[^#+$\x00-\x1f]*$", max_length=256)]
+Topic = Annotated[str, Field(pattern=r"^[^#+$'\"\x00-\x1f]*$", max_length=256)]
 
 
 class EnvironmentFileError(ValueError):
@@ -312,7 +312,10 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
     node = schema
     for part in location:
         node = node["properties"][part]
-        if reference := node.get("$ref"):
+        # A table that may be absent is one of two: itself, or null.
+        choices = [node, *node.get("anyOf", [])]
+        reference = next((choice["$ref"] for choice in choices if "$ref" in choice), None)
+        if reference is not None:
             node = schema["$defs"][reference.rpartition("/")[2]]
     return sorted(node["properties"])
 

@@ -42,6 +42,7 @@ class FleetStack(cdk.Stack):
             self,
             "Devices",
             fleet_name=environment.thing_group,
+            thing_prefix=f"{environment.namespace}-",
             thing_names=environment.thing_names,
             log_retention=log_retention(environment),
         )

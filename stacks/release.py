@@ -15,7 +15,7 @@ from edge_constructs.model_folder import ModelFolder
 from edge_constructs.published_artifact import ArtifactPublisher
 from edge_constructs.signing_key import SigningPublicKeys, alias_arn
 from stacks.configuration import agent_configuration, inference_configuration, trust_configuration
-from stacks.environment import Environment, Inference
+from stacks.environment import Environment, EnvironmentFileError, Inference
 from stacks.fleet import log_retention
 from stacks.models import model_prefix
 
@@ -87,6 +87,7 @@ class ReleaseStack(cdk.Stack):
         """
         packaged = self._model(ids[0], model)
         source = self._sources[folder]
+        _check_dependency(source, model, folder)
         version = self._lock.version_of(source)
         if agent.name == SAGEMAKER_AGENT:
             own = self._sources["agent"].name
@@ -138,4 +139,15 @@ class ReleaseStack(cdk.Stack):
             version=version,
             artifact_base_uri=f"s3://{self._environment.artifact_bucket}/{prefix}",
             own_components=self._own,
+        )
+
+
+def _check_dependency(source: ComponentSource, model: ModelFolder, folder: str) -> None:
+    """A recipe is the same in every environment, so the model that it waits for stands in it."""
+    named = [name for name in source.template.get("ComponentDependencies", {}) if ".model." in name]
+    if named != [model.component_name]:
+        raise EnvironmentFileError(
+            f"component_src/{folder}/recipe.json: ComponentDependencies: {model.component_name} is expected, as the "
+            f"environment's model is {model.name!r}; found {', '.join(named) or 'no model'}: name that component "
+            "there, then run `make lock`"
         )

@@ -92,3 +92,8 @@ def test_the_readme_names_real_files_and_targets() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for target in set(re.findall(r"(?:`|^)make ([a-z-]+)", readme, re.MULTILINE)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_readme_shows_what_make_help_prints() -> None:
+    shown = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S607 -- make of the machine
+    assert shown.rstrip() in (ROOT / "README.md").read_text()

@@ -48,7 +48,8 @@ class CompilationSettings:
     target_device: TargetDevice | None = None
     target_platform: TargetPlatform | None = None
     compiler_options: Annotated[str, Field(min_length=3, max_length=1024)] | None = None
-    max_runtime_seconds: Annotated[int, Field(ge=60, le=5400)] = 900
+    # CloudFormation waits an hour for a resource at the most, and the job queues and stops within it as well.
+    max_runtime_seconds: Annotated[int, Field(ge=60, le=1800)] = 900
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -9,6 +9,7 @@ import aws_cdk.aws_iot as iot
 import aws_cdk.aws_logs as logs
 from constructs import Construct
 
+from edge_constructs.acknowledge import acknowledge
 from edge_constructs.custom_resource import CustomResourceProvider
 
 
@@ -19,6 +20,7 @@ class DeviceFleet(Construct):
         scope: the construct it stands in.
         id_: its id there.
         fleet_name: the thing group's name, and Edge Manager's `DeviceFleetName` on the devices.
+        thing_prefix: what every thing's name starts with.
         thing_names: one a device.
         log_retention: of the membership handler's logs.
     """
@@ -29,6 +31,7 @@ class DeviceFleet(Construct):
         id_: str,
         *,
         fleet_name: str,
+        thing_prefix: str,
         thing_names: Sequence[str],
         log_retention: logs.RetentionDays,
     ) -> None:
@@ -46,11 +49,17 @@ class DeviceFleet(Construct):
                     actions=["iot:AddThingToThingGroup", "iot:RemoveThingFromThingGroup"],
                     resources=[
                         f"{iot_arn}:thinggroup/{fleet_name}",
-                        *(f"{iot_arn}:thing/{name}" for name in thing_names),
+                        # By prefix: what is taken out of the list is removed with the policy that no longer names it.
+                        f"{iot_arn}:thing/{thing_prefix}*",
                     ],
                 )
             ],
             log_retention=log_retention,
+        )
+        acknowledge(
+            membership,
+            rule=f"AwsSolutions-IAM5[Resource::{iot_arn}:thing/{thing_prefix}*]",
+            reason="A device that leaves the environment must still be taken out of the group.",
         )
         self.things: dict[str, iot.CfnThing] = {}
         for name in thing_names:

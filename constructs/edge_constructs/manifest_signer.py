@@ -98,7 +98,8 @@ class ManifestSigner:
                 Signature=signature.value,
             )
         except ClientError as error:
-            if error.response["Error"]["Code"] == "KMSInvalidSignatureException":
+            # A key that is gone made nothing that can still be verified.
+            if error.response["Error"]["Code"] in {"KMSInvalidSignatureException", "NotFoundException"}:
                 return False
             raise
         return bool(answer["SignatureValid"])

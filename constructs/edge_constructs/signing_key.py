@@ -27,12 +27,13 @@ class SigningKey(Construct):
         self.key = kms.Key(
             self,
             "Key",
-            alias=alias_name,
             description=f"Signs model packages as {alias_name}.",
             key_spec=kms.KeySpec.ECC_NIST_P256,
             key_usage=kms.KeyUsage.SIGN_VERIFY,
             removal_policy=cdk.RemovalPolicy.RETAIN,
         )
+        # Kept as well: a rollback of another stack must still find the key that it signed with.
+        self.key.add_alias(alias_name).apply_removal_policy(cdk.RemovalPolicy.RETAIN)
 
 
 class SigningPublicKeys(Construct):

@@ -58,7 +58,8 @@ def captured_class(record: Mapping[str, Any]) -> int:
 def count_messages_behind_rule(system: LocalSystem, topic: str) -> None:
     """Put a topic rule and a queue behind the results topic: what arrives there has left the broker."""
     queue = system.aws.client("sqs").create_queue(QueueName=QUEUE)["QueueUrl"]
-    role = f"arn:aws:iam::{system.aws.account}:role/{system.assembly.device_role}"
+    queue_arn = f"arn:aws:sqs:{system.aws.region}:{system.aws.account}:{QUEUE}"
+    role = _role_to_send(system, queue_arn)
     system.aws.client("iot").create_topic_rule(
         ruleName=RULE,
         topicRulePayload={
@@ -66,6 +67,20 @@ def count_messages_behind_rule(system: LocalSystem, topic: str) -> None:
             "actions": [{"sqs": {"queueUrl": queue, "roleArn": role, "useBase64": False}}],
         },
     )
+
+
+def _role_to_send(system: LocalSystem, queue_arn: str) -> str:
+    """A role of the demo's own, with which IoT may send to its queue and do nothing else."""
+    iam = system.aws.client("iam")
+
+    def document(**statement: Any) -> str:
+        return json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement}]})
+
+    trust = document(Principal={"Service": "iot.amazonaws.com"}, Action="sts:AssumeRole")
+    role = iam.create_role(RoleName=QUEUE, AssumeRolePolicyDocument=trust)["Role"]
+    send = document(Action="sqs:SendMessage", Resource=queue_arn)
+    iam.put_role_policy(RoleName=QUEUE, PolicyName="send", PolicyDocument=send)
+    return str(role["Arn"])
 
 
 def receive_messages(system: LocalSystem) -> Iterator[Mapping[str, Any]]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 from edge_constructs.model_folder import ModelFolderError
 from edge_recipe import parse
 from stacks.application import build_app
-from stacks.components import LOCK
+from stacks.components import LOCK, load_model, load_sources
+from stacks.environment import EnvironmentFileError
+from stacks.release import _check_dependency
 
 
 @pytest.fixture
@@ -148,3 +151,11 @@ def test_the_signature_is_the_models_second_artifact(recipes: dict[str, Any]) ->
     (manifest,) = recipes["dev.com.edgemanager.model.digits"]["Manifests"]
     package, signature = (artifact["Uri"] for artifact in manifest["Artifacts"])
     assert signature == f"{package}.sig"
+
+
+def test_a_model_that_the_recipe_does_not_wait_for_is_refused() -> None:
+    source, digits = load_sources()["image_classification"], load_model("digits")
+    _check_dependency(source, digits, "image_classification")
+    other = dataclasses.replace(digits, name="scanner")  # type: ignore[type-var] # the decorator has an alias
+    with pytest.raises(EnvironmentFileError, match=r"image_classification/recipe\.json: .*model\.scanner is expected"):
+        _check_dependency(source, other, "image_classification")
