@@ -7,6 +7,7 @@ import argparse
 import hashlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -73,9 +74,9 @@ def measure(work: Path, *, megabytes: int) -> dict[str, object]:
     for number in range(_RUNS):
         target = work / f"{number}.tar.gz"
         command = [sys.executable, "-m", "benchmarks.packaging", "--package", str(folder), str(target)]
-        seconds, peak = _timed(command)
+        seconds, output = _timed(command)
         ours.append(size / seconds)
-        peaks.append(peak)
+        peaks.append(float(output))
         with target.open("rb") as stream:
             digests.add(hashlib.file_digest(stream, "sha256").hexdigest())
         target.unlink()
@@ -104,17 +105,24 @@ def line(figures: Mapping[str, object]) -> str:
     )
 
 
-def _timed(command: Sequence[str]) -> tuple[float, float]:
-    """Seconds of a process and its peak RSS in MB."""
+def _timed(command: Sequence[str]) -> tuple[float, str]:
+    """Seconds of a process, and what it printed."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "component_src" / "common")))}
     begun = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)  # noqa: S603
-    _, status, usage = os.wait4(process.pid, 0)
+    process = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603
     seconds = time.perf_counter() - begun
-    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{command[0]} ended with {process.returncode}; its error stands above")
-    return seconds, usage.ru_maxrss / 1024
+    return seconds, process.stdout
+
+
+def _peak_rss_mb() -> float:
+    """Of this process. Linux' getrusage counts what the parent was before the exec as well, /proc does not."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        peak = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MB
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,7 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--package", nargs=2, type=Path, metavar=("FOLDER", "TARGET"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.package:
-        sys.stdout.write(package(*options.package) + "\n")
+        package(*options.package)
+        sys.stdout.write(f"{_peak_rss_mb()}\n")
         return 0
     with tempfile.TemporaryDirectory(prefix="edge-packaging-") as work:
         figures = measure(Path(work), megabytes=options.megabytes)
