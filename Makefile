@@ -91,7 +91,7 @@ types: $(VENV)/dev.stamp ## mypy --strict, tests included
 .PHONY: synth
 synth: $(VENV)/dev.stamp node_modules/cdk.stamp ## synthesise every environment into cdk.out; cdk-nag and cfn-lint
 	@rm -rf cdk.out
-	@cdk synth '**' --quiet
+	@cdk synth '**' --quiet --no-notices
 	@cfn-lint
 
 .PHONY: lint-recipes

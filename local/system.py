@@ -184,7 +184,8 @@ class LocalSystem:
     def _cdk(
         self, arguments: list[str], *, name: str, environment: Mapping[str, str], timeout: float = _DEPLOY_SECONDS
     ) -> None:
-        command = [str(ROOT / "node_modules" / ".bin" / "cdk"), *arguments]
+        # Notices are looked up on the network, for minutes where there is none.
+        command = [str(ROOT / "node_modules" / ".bin" / "cdk"), *arguments, "--no-notices"]
         log = self.directory / "logs" / f"cdk-{name}.log"
         run(command, log=log, environment=_with_pinned_node(environment), cwd=ROOT, timeout=timeout)
 
