@@ -107,6 +107,7 @@ def plan_pruning(target: Target) -> Plan:
     named = _named(target, ours)
     staying = [version for version in ours if (version.name, version.version) in named]
     needed = {_folder(uri.removeprefix(f"s3://{bucket}/")) for version in staying for uri in version.artifacts}
+    needed |= _packaged(target, bucket)
     keys = _keys(target, bucket) if bucket_exists(target, bucket) else []
     return Plan(
         bucket=bucket,
@@ -115,6 +116,20 @@ def plan_pruning(target: Target) -> Plan:
         named=staying,
         foreign=foreign,
     )
+
+
+def _packaged(target: Target, bucket: str) -> set[str]:
+    """Folders of the packages that the deployed stacks count as made, whether or not a version names them yet."""
+    stacks = target.client("cloudformation").get_paginator("describe_stacks").paginate()
+    outputs = [
+        output["OutputValue"]
+        for page in stacks
+        for stack in page["Stacks"]
+        if stack["StackName"].startswith(f"{target.environment.namespace}-")
+        for output in stack.get("Outputs", [])
+    ]
+    prefix = f"s3://{bucket}/"
+    return {_folder(value.removeprefix(prefix)) for value in outputs if value.startswith(prefix)}
 
 
 def carry_out(target: Target, plan: Plan) -> None:

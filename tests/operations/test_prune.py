@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -49,6 +50,23 @@ def test_packages_that_no_remaining_version_names_go(account: Any) -> None:
         account.aws.client("s3").put_object(Bucket=account.bucket, Key=key, Body=b"")
     prune(account.target, act=True)
     assert account.keys() == ["elsewhere/notes.txt"]
+
+
+def test_a_package_that_the_models_stack_made_stays_before_a_release_names_it(account: Any) -> None:
+    keys = [f"models/digits/{digest}/digits-1.0.tar.gz" for digest in ("made", "old")]
+    for key in keys:
+        account.aws.client("s3").put_object(Bucket=account.bucket, Key=key, Body=b"")
+    template = {
+        "Resources": {"Wait": {"Type": "AWS::CloudFormation::WaitConditionHandle"}},
+        "Outputs": {"ModelArtifact": {"Value": f"s3://{account.bucket}/{keys[0]}"}},
+    }
+    name, cloudformation = f"{account.namespace}-Models", account.aws.client("cloudformation")
+    cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(template))
+    cloudformation.get_waiter("stack_create_complete").wait(
+        StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 20}
+    )
+    prune(account.target, act=True)
+    assert account.keys() == [keys[0]]
 
 
 def test_a_deployment_to_another_target_holds_a_version_too(account: Any) -> None:
