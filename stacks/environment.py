@@ -151,6 +151,23 @@ class Rollout:
 
 
 @_settings
+class Heartbeat:
+    """How often the agent says what it counted: each one is a message, a write and a share of an invocation."""
+
+    period_seconds: Annotated[int, Field(ge=5, le=3600)] = 60
+
+
+@_settings
+class Verification:
+    """What a release must show on the first group of devices before it goes any further."""
+
+    wait_minutes: Annotated[int, Field(ge=1, le=480)] = 30
+    heartbeats: Annotated[int, Field(ge=1, le=100)] = 2
+    maximum_error_percentage: Annotated[float, Field(ge=0, le=100)] = 1.0
+    maximum_latency_milliseconds: Annotated[float, Field(gt=0)] = 1000.0
+
+
+@_settings
 class Alarms:
     """What raises an alarm; 0 minutes: nothing does."""
 
@@ -168,11 +185,14 @@ class Environment:
     edge_manager: Literal["open", "sagemaker"] = "open"
     acknowledge_discontinued: bool = False
     devices: Annotated[tuple[DeviceName, ...], Field(min_length=1)]
+    canaries: Annotated[tuple[DeviceName, ...], Field(max_length=20)] = ()
     retention: Retention = Field(default_factory=Retention)
     greengrass: Greengrass
     agent: Agent = Field(default_factory=Agent)
     capture: Capture = Field(default_factory=Capture)
     rollout: Rollout = Field(default_factory=Rollout)
+    heartbeat: Heartbeat = Field(default_factory=Heartbeat)
+    verification: Verification = Field(default_factory=Verification)
     alarms: Alarms = Field(default_factory=Alarms)
     signing: Signing = Field(default_factory=Signing)
     compilation: CompilationSettings | None = None
@@ -196,9 +216,34 @@ class Environment:
         return tuple(f"{self.namespace}-{device}" for device in self.devices)
 
     @property
+    def canary_things(self) -> tuple[str, ...]:
+        """The things that get a release first; they are in the canary group, and not in the fleet's."""
+        return tuple(f"{self.namespace}-{device}" for device in self.canaries)
+
+    @property
+    def fleet_things(self) -> tuple[str, ...]:
+        """The things of the fleet's group: all that are no canaries."""
+        return tuple(name for name in self.thing_names if name not in self.canary_things)
+
+    @property
     def thing_group(self) -> str:
-        """The thing group that the deployment targets; Edge Manager's fleet name in open mode."""
+        """The fleet's thing group; Edge Manager's fleet name in open mode, for canaries as well."""
         return f"{self.namespace}-fleet"
+
+    @property
+    def canary_group(self) -> str:
+        """The thing group of the canaries; there is none without canaries."""
+        return f"{self.namespace}-canary"
+
+    @property
+    def first_group(self) -> str:
+        """The thing group that a release reaches first, and is verified on."""
+        return self.canary_group if self.canaries else self.thing_group
+
+    @property
+    def heartbeat_table(self) -> str:
+        """The DynamoDB table that holds each device's last heartbeat."""
+        return f"{self.namespace}-heartbeats"
 
     @property
     def device_role(self) -> str:
@@ -341,6 +386,7 @@ def _check_whole(environment: Environment, path: Path) -> None:
     names = environment.devices
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise EnvironmentFileError(f"{path}: devices: {', '.join(twice)} stands twice; a device has one entry")
+    _check_canaries(environment, path)
     if too_long := [name for name in environment.thing_names if len(name) > 63]:  # noqa: PLR2004 -- §1.7
         raise EnvironmentFileError(
             f"{path}: devices: thing name {too_long[0]!r} has more than 63 characters; shorten device or namespace"
@@ -364,6 +410,22 @@ def _check_whole(environment: Environment, path: Path) -> None:
         raise EnvironmentFileError(
             f"{path}: alarms.silent_minutes {alarms.silent_minutes} is less than two passes of "
             f"inference.interval_seconds {inference.interval_seconds}: a healthy fleet would raise it"
+        )
+
+
+def _check_canaries(environment: Environment, path: Path) -> None:
+    names = environment.canaries
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise EnvironmentFileError(f"{path}: canaries: {', '.join(twice)} stands twice; a device has one entry")
+    if unknown := [name for name in names if name not in environment.devices]:
+        raise EnvironmentFileError(
+            f"{path}: canaries: devices of this environment are expected, got {', '.join(unknown)}: "
+            "name it in devices too, or choose another one"
+        )
+    if names and not environment.fleet_things:
+        raise EnvironmentFileError(
+            f"{path}: canaries: at least one of devices is expected to be none, got all of them: "
+            "leave canaries out where nothing comes after them"
         )
 
 

@@ -48,6 +48,16 @@ def test_account_and_region_come_from_the_process(tmp_path: Path) -> None:
         load_environment(path, variables={"EDGE_TEST_ACCOUNT": "4444"})
 
 
+def test_canaries_and_the_fleet_are_disjoint(tmp_path: Path) -> None:
+    environment = load_environment(write(tmp_path, MINIMAL), variables={})
+    assert (environment.first_group, environment.fleet_things) == ("test-fleet", ("test-device-1",))
+    text = 'canaries = ["b"]\n' + MINIMAL.replace('["device-1"]', '["a", "b", "c"]')
+    environment = load_environment(write(tmp_path, text), variables={})
+    assert environment.first_group == "test-canary"
+    assert environment.canary_things == ("test-b",)
+    assert environment.fleet_things == ("test-a", "test-c")
+
+
 def test_what_is_not_said_has_edge_managers_defaults(tmp_path: Path) -> None:
     environment = load_environment(write(tmp_path, MINIMAL), variables={})
     assert environment.edge_manager == "open"
@@ -73,6 +83,9 @@ def test_what_is_not_said_has_edge_managers_defaults(tmp_path: Path) -> None:
         (MINIMAL.replace("device-1", "Device_1"), r"devices.0: should be 1 to 63 lower-case letters.*'Device_1'"),
         (MINIMAL.replace('["device-1"]', '["a", "b", "a"]'), "a stands twice"),
         (MINIMAL.replace("device-1", "d" * 60), "more than 63 characters"),
+        ('canaries = ["b", "b"]\n' + MINIMAL.replace('["device-1"]', '["a", "b"]'), "canaries: b stands twice"),
+        ('canaries = ["c"]\n' + MINIMAL, "canaries: devices of this environment are expected, got c"),
+        ('canaries = ["device-1"]\n' + MINIMAL, "at least one of devices is expected to be none, got all of them"),
         ('edge_manager = "other"\n' + MINIMAL, r"edge_manager: should be 'open' or 'sagemaker'; got 'other'"),
         (MINIMAL + "[capture]\nbatch_size = 30\n", "capture.batch_size 30 must be below capture.buffer_size 30"),
         (MINIMAL + "[capture]\nbase64_embed_limit = 4000\n", "3072; got 4000"),
