@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deploy, destroy and prune an environment in your own account, and make its devices."""
+"""Deploy, verify, restore, destroy and prune an environment in your own account, and make its devices."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 
 from operations.cdk import pinned_cdk
-from operations.deploy import deploy
+from operations.bootstrap import bootstrap_lines
+from operations.change_approval import report_change
+from operations.deploy import deploy, deploy_pipeline
 from operations.destroy import DEVICE_SECONDS, destroy
 from operations.device import make_device
 from operations.errors import OperationError, RefusedError
+from operations.gate import pass_gate
+from operations.last_good import promote
 from operations.nucleus_configuration import NUCLEI
 from operations.prune import prune
+from operations.restore import restore
+from operations.roles import with_role
 from operations.target import ROOT, Target, load_target
 from stacks.environment import EnvironmentFileError
 

@@ -44,9 +44,13 @@ class Target:
 
     @property
     def group_arn(self) -> str:
-        """ARN of the thing group that deployments target."""
+        """ARN of the fleet's thing group."""
+        return self.arn_of_group(self.environment.thing_group)
+
+    def arn_of_group(self, name: str) -> str:
+        """ARN of one of the environment's thing groups."""
         place = f"{self.environment.region}:{self.environment.account}"
-        return f"arn:{self.partition}:iot:{place}:thinggroup/{self.environment.thing_group}"
+        return f"arn:{self.partition}:iot:{place}:thinggroup/{name}"
 
     @property
     def partition(self) -> str:
@@ -86,13 +90,21 @@ class Target:
 
     def stack_status(self, name: str) -> str | None:
         """CloudFormation's status of a stack, or None where there is none."""
+        stack = self._stack(name)
+        return None if stack is None else str(stack["StackStatus"])
+
+    def stack_outputs(self, name: str) -> dict[str, str]:
+        """The outputs of a stack, none where there is no such stack."""
+        stack = self._stack(name) or {}
+        return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+    def _stack(self, name: str) -> Any:
         try:
-            stacks = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+            return self.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
         except ClientError as error:
             if code_of(error) == "ValidationError" and "does not exist" in str(error):
                 return None
             raise
-        return str(stacks[0]["StackStatus"])
 
     def check_idle(self) -> None:
         """See that nobody is deploying the environment.

@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
@@ -22,6 +22,8 @@ DEFAULT_REGION = "us-east-1"
 # Where SageMaker Edge Manager was: specification §1.14.
 SAGEMAKER_REGIONS = ("us-east-1", "us-east-2", "us-west-2", "eu-central-1", "eu-west-1", "ap-northeast-1")
 DISCONTINUED = "AWS discontinued SageMaker Edge Manager on 26 April 2024"
+
+T = TypeVar("T")
 
 _REMEDIES = {
     "bool_type": "; write true or false, without quotes",
@@ -165,6 +167,7 @@ class Verification:
     heartbeats: Annotated[int, Field(ge=1, le=100)] = 2
     maximum_error_percentage: Annotated[float, Field(ge=0, le=100)] = 1.0
     maximum_latency_milliseconds: Annotated[float, Field(gt=0)] = 1000.0
+    maximum_silent_percentage: Annotated[float, Field(ge=0, lt=100)] = 0.0
 
 
 @_settings
@@ -246,6 +249,21 @@ class Environment:
         return f"{self.namespace}-heartbeats"
 
     @property
+    def last_good_parameter(self) -> str:
+        """The SSM parameter that holds the deployment documents of the release that passed verification last."""
+        return f"/{self.namespace}/edge-manager/last-good"
+
+    @property
+    def verifier_role(self) -> str:
+        """The role that reads what verification asks."""
+        return f"{self.namespace}-verifier"
+
+    @property
+    def restorer_role(self) -> str:
+        """The role that records a verified release and restores it."""
+        return f"{self.namespace}-restorer"
+
+    @property
     def device_role(self) -> str:
         """The token exchange role; SageMaker requires the prefix."""
         return f"SageMaker-{self.namespace}-device"
@@ -310,11 +328,12 @@ def load_environment(
         "region": variables.get(f"{prefix}_REGION", DEFAULT_REGION),
         **document,
     }
-    _validate(document, strict=True, source=str(path))
+    validate(_TYPE, document, strict=True, source=str(path))
     for key, value in (overrides or {}).items():
         _set(document, key.split("."), value, source=f"context {name}.{key}")
     # A command line has only text: "5" may stand for a number there, never in the file.
-    environment = _validate(document, strict=False, source=f"{path} with context overrides" if overrides else str(path))
+    source = f"{path} with context overrides" if overrides else str(path)
+    environment = validate(_TYPE, document, strict=False, source=source)
     _check_whole(environment, path)
     return environment
 
@@ -324,12 +343,19 @@ def overrides_for(name: str, context: Mapping[str, Any]) -> dict[str, str]:
     return {key.removeprefix(f"{name}."): value for key, value in sorted(context.items()) if key.startswith(f"{name}.")}
 
 
-def _validate(document: Mapping[str, Any], *, strict: bool, source: str) -> Environment:
+def validate(
+    type_: TypeAdapter[T], document: Mapping[str, Any], *, strict: bool, source: str
+) -> T:
+    """A document as what it must be.
+
+    Raises:
+        EnvironmentFileError: it is not; every fault is listed.
+    """
     try:
         # As JSON, so that strict mode still takes a list for a tuple.
-        return _TYPE.validate_json(json.dumps(document, default=str), strict=strict)
+        return type_.validate_json(json.dumps(document, default=str), strict=strict)
     except ValidationError as error:
-        faults = [_describe(fault, source) for fault in error.errors() if not _is_consequence(fault, error)]
+        faults = [_describe(type_, fault, source) for fault in error.errors() if not _is_consequence(fault, error)]
         raise EnvironmentFileError("\n".join(faults)) from error
 
 
@@ -341,10 +367,10 @@ def _is_consequence(fault: Any, error: ValidationError) -> bool:
     )
 
 
-def _describe(fault: Any, source: str) -> str:
+def _describe(type_: TypeAdapter[Any], fault: Any, source: str) -> str:
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
-        known = _known_keys(fault["loc"][:-1])
+        known = _known_keys(type_, fault["loc"][:-1])
         return f"{source}: {key}: no such key; known here are {', '.join(known)}; write one of those, or remove it"
     if fault["type"] in {"missing", "missing_argument", "missing_keyword_only_argument"}:
         return f"{source}: {key}: expected, but missing; add it"
@@ -352,8 +378,8 @@ def _describe(fault: Any, source: str) -> str:
     return f"{source}: {key}: {message}; got {fault['input']!r}{_REMEDIES.get(fault['type'], '')}"
 
 
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    schema = _TYPE.json_schema()
+def _known_keys(type_: TypeAdapter[Any], location: tuple[Any, ...]) -> list[str]:
+    schema = type_.json_schema()
     node = schema
     for part in location:
         node = node["properties"][part]
