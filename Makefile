@@ -149,8 +149,20 @@ OPERATIONS = $(PY) -m operations
 yes_to = $(if $(filter yes,$(1)),$(2))
 
 .PHONY: deploy
-deploy: $(VENV)/app.stamp node_modules/cdk.stamp ## deploy ENV=dev; APPROVE=yes asks nothing, prod needs it
+deploy: $(VENV)/app.stamp node_modules/cdk.stamp ## deploy ENV=dev and verify it; APPROVE=yes asks nothing, prod needs it
 	@$(OPERATIONS) deploy $(ENV) $(call yes_to,$(APPROVE),--approve)
+
+.PHONY: verify
+verify: $(VENV)/app.stamp ## wait until ENV's devices show that they run what is declared; OPTIONS="--first --restore --record"
+	@$(OPERATIONS) verify $(ENV) $(OPTIONS)
+
+.PHONY: restore
+restore: $(VENV)/app.stamp ## deploy ENV's last good release again, and wait for its devices
+	@$(OPERATIONS) restore $(ENV) $(OPTIONS)
+
+.PHONY: pipeline
+pipeline: $(VENV)/app.stamp node_modules/cdk.stamp ## deploy the delivery pipeline; APPROVE=yes asks nothing
+	@$(OPERATIONS) pipeline $(call yes_to,$(APPROVE),--approve)
 
 .PHONY: destroy
 destroy: $(VENV)/app.stamp node_modules/cdk.stamp ## clear ENV's devices, delete its stacks; FORCE=yes does not wait for devices

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import zlib
 from collections.abc import Mapping
@@ -52,20 +51,29 @@ def decode(text: str) -> dict[str, Document]:
         OperationError: it was not written by it.
     """
     try:
-        if text.startswith(_COMPRESSED):
-            packed = base64.b64decode(text.removeprefix(_COMPRESSED), validate=True)
-            unpacker = zlib.decompressobj()
-            text = unpacker.decompress(packed, _LARGEST).decode()
-            if not unpacker.eof:
-                raise ValueError(f"it is cut off, or unpacks to more than {_LARGEST} bytes")
-        groups = json.loads(text)["groups"]
-        if not isinstance(groups, dict) or not all(_is_document(document) for document in groups.values()):
-            raise ValueError("its groups are no deployment documents")
-    except (ValueError, KeyError, TypeError, binascii.Error, zlib.error) as error:
+        return _groups(json.loads(_unpacked(text)))
+    except (ValueError, KeyError, TypeError, zlib.error) as error:
         raise OperationError(
             f"the record of the last good release cannot be read ({error}), it begins {text[:40]!r}; a release that "
             "passes verification writes it anew"
         ) from error
+
+
+def _unpacked(text: str) -> str:
+    if not text.startswith(_COMPRESSED):
+        return text
+    unpacker = zlib.decompressobj()
+    packed = base64.b64decode(text.removeprefix(_COMPRESSED), validate=True)
+    unpacked = unpacker.decompress(packed, _LARGEST)
+    if not unpacker.eof:
+        raise ValueError(f"it is cut off, or unpacks to more than {_LARGEST} bytes")
+    return unpacked.decode()
+
+
+def _groups(record: Any) -> dict[str, Document]:
+    groups = record["groups"]
+    if not isinstance(groups, dict) or not groups or not all(map(_is_document, groups.values())):
+        raise ValueError("it names no groups with a deployment document each")
     return groups
 
 

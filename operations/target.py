@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,13 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
-from operations.errors import RefusedError, code_of
+from operations.errors import RefusedError, code_of, exists
 from stacks.environment import DOCUMENTATION_ACCOUNT, Environment, load_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = ROOT / "environments"
 # Deploying and destroying these needs a word more.
 PROTECTED = frozenset({"prod"})
-# Of the CDK's default bootstrap stack; its version is how one sees that there is one.
-BOOTSTRAP_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
 
 Say = Callable[[str], None]
 
@@ -40,12 +39,33 @@ class Target:
     @property
     def stack_names(self) -> tuple[str, ...]:
         """The environment's stacks, in the order of their deployment."""
-        return tuple(f"{self.environment.namespace}-{name}" for name in ("Fleet", "Models", "Release"))
+        last = ("Rollout",) if self.environment.canaries else ()
+        return tuple(f"{self.environment.namespace}-{name}" for name in ("Fleet", "Models", "Release", *last))
+
+    @property
+    def former_stack_names(self) -> tuple[str, ...]:
+        """Stacks that it may have left from when it had canaries; the app knows them no more."""
+        return () if self.environment.canaries else (f"{self.environment.namespace}-Rollout",)
 
     @property
     def group_arn(self) -> str:
         """ARN of the fleet's thing group."""
         return self.arn_of_group(self.environment.thing_group)
+
+    @property
+    def first_group_arn(self) -> str:
+        """ARN of the thing group that a release reaches first."""
+        return self.arn_of_group(self.environment.first_group)
+
+    @property
+    def group_arns(self) -> tuple[str, ...]:
+        """ARNs of the thing groups that there are: the fleet's, and the canaries', also former ones'."""
+        iot, environment = self.client("iot"), self.environment
+        return tuple(
+            self.arn_of_group(name)
+            for name in (environment.canary_group, environment.thing_group)
+            if exists(functools.partial(iot.describe_thing_group, thingGroupName=name))
+        )
 
     def arn_of_group(self, name: str) -> str:
         """ARN of one of the environment's thing groups."""
@@ -71,23 +91,6 @@ class Target:
                 f"to account {identity['Account']} ({identity['Arn']}): choose another AWS_PROFILE or {variable}"
             )
 
-    def check_bootstrapped(self, command: str) -> None:
-        """See that the CDK may deploy here.
-
-        Raises:
-            RefusedError: its bootstrap stack is missing; `command` is what to run.
-        """
-        environment = self.environment
-        try:
-            self.client("ssm").get_parameter(Name=BOOTSTRAP_PARAMETER)
-        except ClientError as error:
-            if code_of(error) != "ParameterNotFound":
-                raise
-            raise RefusedError(
-                f"{environment.name}: account {environment.account} is not bootstrapped for the CDK in "
-                f"{environment.region}: there is no parameter {BOOTSTRAP_PARAMETER}. Bootstrap it once:\n  {command}"
-            ) from error
-
     def stack_status(self, name: str) -> str | None:
         """CloudFormation's status of a stack, or None where there is none."""
         stack = self._stack(name)
@@ -112,7 +115,7 @@ class Target:
         Raises:
             RefusedError: a stack is in the middle of a change.
         """
-        for name in self.stack_names:
+        for name in (*self.stack_names, *self.former_stack_names):
             status = self.stack_status(name) or ""
             if status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS":
                 raise RefusedError(f"{name}: is {status}: wait until CloudFormation is done, then try again")

@@ -16,8 +16,11 @@ from edge_constructs.model_folder import ModelFolderError
 from edge_package import PackageError
 from edge_recipe import RecipeError
 from stacks.components import LOCK, ROOT, load_model, load_sources
+from stacks.delivery import DeliveryStack
+from stacks.delivery_settings import Delivery, load_delivery
 from stacks.environment import (
     DISCONTINUED,
+    DOCUMENTATION_ACCOUNT,
     Environment,
     EnvironmentFileError,
     check_together,
@@ -27,6 +30,7 @@ from stacks.environment import (
 from stacks.fleet import FleetStack
 from stacks.models import ModelsStack
 from stacks.release import ReleaseStack
+from stacks.rollout import RolloutStack
 
 ENVIRONMENTS = ROOT / "environments"
 # What a person did wrong, as opposed to this program: shown as a message, without a traceback.
@@ -34,10 +38,24 @@ INPUT_ERRORS = (ComponentLockError, EnvironmentFileError, JobPropertyError, Mode
 
 
 class EnvironmentStage(cdk.Stage):
-    """One environment: Fleet, Models and Release, deployed in this order."""
+    """One environment: Fleet, Models and Release, deployed in this order; with canaries Rollout after them.
 
-    def __init__(self, scope: Construct, id_: str, *, environment: Environment) -> None:
+    Args:
+        scope: the construct it stands in.
+        id_: the environment's name.
+        environment: its settings.
+        pipeline_role: ARN of the role of a delivery pipeline that verifies and restores releases here.
+
+    Attributes:
+        release: its deployment goes to the first group of devices.
+        rollout: its deployment goes to the fleet after the canaries; None without canaries.
+    """
+
+    def __init__(
+        self, scope: Construct, id_: str, *, environment: Environment, pipeline_role: str | None = None
+    ) -> None:
         super().__init__(scope, id_, env=cdk.Environment(account=environment.account, region=environment.region))
+        self.environment = environment
         if environment.edge_manager == "sagemaker":
             cdk.Annotations.of(self).add_warning_v2(
                 "edge-manager:discontinued",
@@ -49,7 +67,9 @@ class EnvironmentStage(cdk.Stage):
         detector = None if detection is None else load_model(detection.model, task="object-detection")
         lock = ComponentLock.read(LOCK)
         prefix = environment.namespace
-        fleet = FleetStack(self, "Fleet", environment=environment, stack_name=f"{prefix}-Fleet")
+        fleet = FleetStack(
+            self, "Fleet", environment=environment, pipeline_role=pipeline_role, stack_name=f"{prefix}-Fleet"
+        )
         models = ModelsStack(
             self,
             "Models",
@@ -58,7 +78,7 @@ class EnvironmentStage(cdk.Stage):
             lock=lock,
             stack_name=f"{prefix}-Models",
         )
-        release = ReleaseStack(
+        self.release = ReleaseStack(
             self,
             "Release",
             environment=environment,
@@ -69,7 +89,17 @@ class EnvironmentStage(cdk.Stage):
             stack_name=f"{prefix}-Release",
         )
         models.add_stack_dependency(fleet)
-        release.add_stack_dependency(models)
+        self.release.add_stack_dependency(models)
+        self.rollout: RolloutStack | None = None
+        if environment.canaries:
+            self.rollout = RolloutStack(
+                self,
+                "Rollout",
+                environment=environment,
+                components=self.release.components,
+                stack_name=f"{prefix}-Rollout",
+            )
+            self.rollout.add_stack_dependency(self.release)
 
 
 def build_app(
@@ -79,6 +109,8 @@ def build_app(
     folders: Sequence[Path] | None = None,
 ) -> cdk.App:
     """The CDK app with every environment of `folders` (`environments/`), or the one that the context's `env` names.
+
+    The delivery pipeline is there with all the environments that it delivers to.
 
     cdk.json's context is read here as well, so that tests and `python app.py` synthesise what the CLI does.
 
@@ -102,7 +134,29 @@ def build_app(
     context = app.node.get_all_context()
     environments = [load_environment(path, overrides=overrides_for(name, context)) for name, path in paths.items()]
     check_together(environments)
-    for environment in environments:
-        if wanted in {None, environment.name}:
-            EnvironmentStage(app, environment.name, environment=environment)
+    delivery = load_delivery(ROOT / "delivery.toml")
+    stages = {
+        environment.name: EnvironmentStage(
+            app, environment.name, environment=environment, pipeline_role=_pipeline_role(delivery, environment)
+        )
+        for environment in environments
+        if wanted in {None, environment.name}
+    }
+    if stages.keys() >= set(delivery.environments):
+        DeliveryStack(
+            app,
+            "Delivery",
+            delivery=delivery,
+            stages=[stages[name] for name in delivery.environments],
+            env=cdk.Environment(account=delivery.account, region=delivery.region),
+            stack_name="edge-delivery",
+        )
     return app
+
+
+def _pipeline_role(delivery: Delivery, environment: Environment) -> str | None:
+    """The role that an environment trusts; a real account cannot trust a pipeline in one that is nobody's."""
+    nowhere = delivery.account == DOCUMENTATION_ACCOUNT != environment.account
+    if nowhere or environment.name not in delivery.environments or environment.edge_manager != "open":
+        return None
+    return delivery.verify_role_arn(environment.name)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aws_cdk as cdk
 import aws_cdk.aws_codebuild as codebuild
@@ -18,7 +18,9 @@ from edge_constructs.release_verification import ReleaseVerification
 from stacks.components import ROOT
 from stacks.delivery_settings import Delivery
 from stacks.environment import Environment
-from stacks.stage import EnvironmentStage
+
+if TYPE_CHECKING:
+    from stacks.application import EnvironmentStage
 
 _REPORT_DAYS = 365
 # What installing and starting takes, on top of a verification and a restore.
@@ -98,7 +100,7 @@ class DeliveryStack(cdk.Stack):
             environment=name,
             source=self._source,
             role_name=delivery.verify_role(name),
-            assumable=[f"arn:{stage_partition(self)}:iam::{environment.account}:role/{role}" for role in roles],
+            assumable=[f"arn:{self.partition}:iam::{environment.account}:role/{role}" for role in roles],
             commit_parameter=delivery.commit_parameter(name),
             variables=_place(environment),
             timeout=cdk.Duration.minutes(3 * bounds.wait_minutes + _MARGIN_MINUTES),
@@ -113,19 +115,15 @@ class DeliveryStack(cdk.Stack):
                 base=delivery.report_base,
                 commit_parameter=delivery.commit_parameter(name),
                 bucket=self._artifacts,
-                variables=self._variables,
             ).steps
-        canaries = [] if stage.rollout is None else [
-            pipelines.StackSteps(stack=stage.rollout, pre=[verification.first_group()])
-        ]
+        canaries = (
+            []
+            if stage.rollout is None
+            else [pipelines.StackSteps(stack=stage.rollout, pre=[verification.first_group()])]
+        )
         self.pipeline.add_stage(stage, pre=before, stack_steps=canaries, post=[verification.every_group()])
 
 
 def _place(environment: Environment) -> Mapping[str, str]:
     prefix = f"EDGE_{environment.name.upper().replace('-', '_')}"
     return {f"{prefix}_ACCOUNT": environment.account, f"{prefix}_REGION": environment.region}
-
-
-def stage_partition(stack: cdk.Stack) -> str:
-    """The partition of everything that is delivered to."""
-    return stack.partition

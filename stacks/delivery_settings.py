@@ -19,7 +19,9 @@ from stacks.environment import DEFAULT_REGION, DOCUMENTATION_ACCOUNT, Environmen
 DOCUMENTATION_CONNECTION = (
     f"arn:aws:codeconnections:{DEFAULT_REGION}:{DOCUMENTATION_ACCOUNT}:connection/00000000-0000-0000-0000-000000000000"
 )
-_CONNECTION = re.compile(r"arn:[a-z-]+:(codeconnections|codestar-connections):[a-z0-9-]+:\d{12}:connection/[0-9a-f-]{36}")
+_CONNECTION = re.compile(
+    r"arn:[a-z-]+:(codeconnections|codestar-connections):[a-z0-9-]+:\d{12}:connection/[0-9a-f-]{36}"
+)
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,20}$")]
 

@@ -11,6 +11,7 @@ from constructs import Construct
 from edge_constructs.device_fleet import DeviceFleet
 from edge_constructs.device_policy import DevicePolicy
 from edge_constructs.private_bucket import PrivateBucket
+from edge_constructs.release_roles import ReleaseRoles
 from edge_constructs.sagemaker_fleet import SageMakerFleet
 from edge_constructs.signing_key import SigningKey
 from edge_constructs.silence_alarm import SilenceAlarm
@@ -20,9 +21,11 @@ from stacks.environment import Environment
 
 
 class FleetStack(cdk.Stack):
-    """What outlives every release: buckets, the devices' role and alias, their IoT policy, the group and its things."""
+    """What outlives every release: buckets, the devices' role and alias, their IoT policy, groups and things."""
 
-    def __init__(self, scope: Construct, id_: str, *, environment: Environment, **kwargs: Any) -> None:
+    def __init__(
+        self, scope: Construct, id_: str, *, environment: Environment, pipeline_role: str | None, **kwargs: Any
+    ) -> None:
         super().__init__(scope, id_, **kwargs)
         self._buckets(environment)
         exchange = TokenExchange(
@@ -43,7 +46,11 @@ class FleetStack(cdk.Stack):
             "Devices",
             fleet_name=environment.thing_group,
             thing_prefix=f"{environment.namespace}-",
-            thing_names=environment.thing_names,
+            things={
+                name: environment.canary_group if name in environment.canary_things else environment.thing_group
+                for name in environment.thing_names
+            },
+            other_groups=[environment.canary_group],
             log_retention=log_retention(environment),
         )
         if environment.edge_manager == "sagemaker":
@@ -59,6 +66,18 @@ class FleetStack(cdk.Stack):
         else:
             for alias in environment.signing_aliases:
                 SigningKey(self, f"SigningKey-{alias.rpartition('-model-signing-')[2]}", alias_name=alias)
+        if pipeline_role is not None:
+            ReleaseRoles(
+                self,
+                "Release",
+                trusted_role_arn=pipeline_role,
+                verifier_name=environment.verifier_role,
+                restorer_name=environment.restorer_role,
+                groups=list(dict.fromkeys([environment.first_group, environment.thing_group])),
+                parameter=environment.last_good_parameter,
+                table=environment.heartbeat_table,
+                stack_prefix=environment.namespace,
+            )
         if environment.alarms.silent_minutes:
             alarm = SilenceAlarm(
                 self,

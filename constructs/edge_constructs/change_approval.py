@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import aws_cdk as cdk
 import aws_cdk.aws_codebuild as codebuild
 import aws_cdk.aws_iam as iam
@@ -10,8 +8,8 @@ import aws_cdk.aws_s3 as s3
 from aws_cdk import pipelines
 from constructs import Construct
 
-# CodePipeline shows no more than 1000 characters beside an approval.
-SUMMARY_VARIABLE, LINK_VARIABLE = "CHANGE_SUMMARY", "CHANGE_REPORT"
+SUMMARY_VARIABLE = "CHANGE_SUMMARY"
+_EXECUTION = "#{codepipeline.PipelineExecutionId}"  # the variables of CodePipeline itself
 
 
 class ChangeApproval(Construct):
@@ -25,7 +23,6 @@ class ChangeApproval(Construct):
         base: the git ref that the first report is held against.
         commit_parameter: SSM parameter with the commit that the environment runs, with its leading slash.
         bucket: where reports are kept, below `reports/`.
-        variables: where the environments lie: the report synthesises them.
     """
 
     def __init__(
@@ -38,22 +35,22 @@ class ChangeApproval(Construct):
         base: str,
         commit_parameter: str,
         bucket: s3.IBucket,
-        variables: Mapping[str, str],
     ) -> None:
         super().__init__(scope, id_)
         stack = cdk.Stack.of(self)
         parameter = f"arn:{stack.partition}:ssm:{stack.region}:{stack.account}:parameter{commit_parameter}"
         prefix = f"reports/{environment}"
+        console = f"https://{stack.region}.console.aws.amazon.com/s3/object/{bucket.bucket_name}"
+        command = f".venv/bin/python -m operations change-report --base-parameter {commit_parameter} --base {base}"
         report = pipelines.CodeBuildStep(
             f"ChangeReport-{environment}",
             input=source,
-            env={**variables, "EXECUTION": "#{codepipeline.PipelineExecutionId}"},
+            # And no accounts: the snapshots that it compares with are of none.
+            env={"EXECUTION": _EXECUTION},
             install_commands=["make --no-print-directory setup"],
             commands=[
-                f'.venv/bin/python -m operations change-report --base-parameter {commit_parameter} --base "{base}" '
-                f'--to "s3://{bucket.bucket_name}/{prefix}/$EXECUTION.html" --out build/change',
+                f"{command} --to s3://{bucket.bucket_name}/{prefix}/$EXECUTION.html --out build/change",
                 f'export {SUMMARY_VARIABLE}="$(cat build/change/summary.txt)"',
-                f'export {LINK_VARIABLE}="$(cat build/change/link.txt)"',
             ],
             role_policy_statements=[
                 iam.PolicyStatement(sid="ReadCommit", actions=["ssm:GetParameter"], resources=[parameter]),
@@ -63,7 +60,10 @@ class ChangeApproval(Construct):
             ],
             build_environment=codebuild.BuildEnvironment(compute_type=codebuild.ComputeType.MEDIUM),
         )
-        summary, link = report.exported_variable(SUMMARY_VARIABLE), report.exported_variable(LINK_VARIABLE)
-        approval = pipelines.ManualApprovalStep(f"Approve-{environment}", comment=summary, review_url=link)
+        approval = pipelines.ManualApprovalStep(
+            f"Approve-{environment}",
+            comment=report.exported_variable(SUMMARY_VARIABLE),
+            review_url=f"{console}?region={stack.region}&prefix={prefix}/{_EXECUTION}.html",
+        )
         approval.add_step_dependency(report)
         self.steps = [report, approval]

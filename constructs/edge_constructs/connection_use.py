@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import aws_cdk as cdk
+import aws_cdk.aws_iam as iam
+
+_KNOWN_TO_THE_CDK = "codestar-connections"
+
+
+def allow_connection(stack: cdk.Stack, connection_arn: str) -> None:
+    """Let each role that may use the connection use it under its present service name, too.
+
+    A connection's ARN tells which of the two names its permissions have; the CDK knows the former one alone.
+    """
+    service = connection_arn.split(":")[2]
+    if service == _KNOWN_TO_THE_CDK:
+        return
+    for policy in [child for child in stack.node.find_all() if isinstance(child, iam.Policy)]:
+        named = stack.resolve(policy.document)["Statement"]
+        if any(connection_arn in str(statement["Resource"]) for statement in named):
+            policy.add_statements(iam.PolicyStatement(actions=[f"{service}:UseConnection"], resources=[connection_arn]))
