@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import boto3
-from botocore.client import BaseClient
 
 from operations.bootstrap import bootstrap_command, check_bootstrapped, load_told_delivery
 from operations.buckets import bucket_exists
@@ -94,7 +94,7 @@ def deploy_pipeline(
     variables: Mapping[str, str],
     say: Say,
     approved: bool,
-    client: Callable[[str, str], BaseClient] = lambda service, region: boto3.client(service, region_name=region),
+    client: Callable[[str, str], Any] | None = None,
 ) -> None:
     """Deploy the delivery pipeline; from then on it changes itself.
 
@@ -115,6 +115,7 @@ def deploy_pipeline(
             "EDGE_DELIVERY_CONNECTION is not set: set it to the ARN of a connection to the repository that is "
             "AVAILABLE: console of CodePipeline, Settings, Connections"
         )
+    client = client or _client
     identity = client("sts", delivery.region).get_caller_identity()
     if identity["Account"] != delivery.account:
         raise RefusedError(
@@ -130,3 +131,8 @@ def deploy_pipeline(
     )
     say(f"deploying the pipeline to account {delivery.account} in {delivery.region}")
     cdk(["deploy", PIPELINE, *(["--require-approval=never"] if approved else [])])
+
+
+def _client(service: str, region: str) -> Any:
+    session: Any = boto3.Session(region_name=region)
+    return session.client(service)
