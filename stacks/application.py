@@ -15,7 +15,7 @@ from edge_constructs.job_rules import JobPropertyError
 from edge_constructs.model_folder import ModelFolderError
 from edge_package import PackageError
 from edge_recipe import RecipeError
-from stacks.components import LOCK, ROOT, load_model, load_sources
+from stacks.components import ROOT, load_model, load_sources
 from stacks.environment import (
     DISCONTINUED,
     Environment,
@@ -36,7 +36,7 @@ INPUT_ERRORS = (ComponentLockError, EnvironmentFileError, JobPropertyError, Mode
 class EnvironmentStage(cdk.Stage):
     """One environment: Fleet, Models and Release, deployed in this order."""
 
-    def __init__(self, scope: Construct, id_: str, *, environment: Environment) -> None:
+    def __init__(self, scope: Construct, id_: str, *, environment: Environment, root: Path = ROOT) -> None:
         super().__init__(scope, id_, env=cdk.Environment(account=environment.account, region=environment.region))
         if environment.edge_manager == "sagemaker":
             cdk.Annotations.of(self).add_warning_v2(
@@ -44,10 +44,10 @@ class EnvironmentStage(cdk.Stage):
                 f"{environment.name}: {DISCONTINUED}: this synthesises, and does not deploy; "
                 'edge_manager = "open" does',
             )
-        model = load_model(environment.inference.model, task="image-classification")
+        model = load_model(environment.inference.model, task="image-classification", root=root)
         detection = environment.detection
-        detector = None if detection is None else load_model(detection.model, task="object-detection")
-        lock = ComponentLock.read(LOCK)
+        detector = None if detection is None else load_model(detection.model, task="object-detection", root=root)
+        lock = ComponentLock.read(root / "components.lock")
         prefix = environment.namespace
         fleet = FleetStack(self, "Fleet", environment=environment, stack_name=f"{prefix}-Fleet")
         models = ModelsStack(
@@ -62,7 +62,7 @@ class EnvironmentStage(cdk.Stage):
             self,
             "Release",
             environment=environment,
-            sources=load_sources(),
+            sources=load_sources(root),
             model=model,
             detector=detector,
             lock=lock,
@@ -77,15 +77,24 @@ def build_app(
     context: Mapping[str, Any] | None = None,
     outdir: str | None = None,
     folders: Sequence[Path] | None = None,
+    root: Path = ROOT,
+    variables: Mapping[str, str] | None = None,
 ) -> cdk.App:
     """The CDK app with every environment of `folders` (`environments/`), or the one that the context's `env` names.
 
     cdk.json's context is read here as well, so that tests and `python app.py` synthesise what the CLI does.
 
+    Args:
+        context: over that of cdk.json.
+        outdir: the cloud assembly's folder.
+        folders: where the environments' files lie.
+        root: this project's folder, or another state of it, whose components, models and lock are taken.
+        variables: where accounts and regions are looked up; the process's own by default.
+
     Raises:
         EnvironmentFileError: `env` names no environment, or an environment is wrong.
     """
-    settings = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
+    settings = json.loads((root / "cdk.json").read_text(encoding="utf-8"))["context"]
     app = cdk.App(
         context={**settings, **(context or {})},
         outdir=outdir,
@@ -95,14 +104,19 @@ def build_app(
         default_stack_synthesizer=cdk.DefaultStackSynthesizer(generate_bootstrap_version_rule=False),
     )
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
-    paths = {path.stem: path for folder in folders or (ENVIRONMENTS,) for path in sorted(folder.glob("*.toml"))}
+    paths = {
+        path.stem: path for folder in folders or (root / "environments",) for path in sorted(folder.glob("*.toml"))
+    }
     wanted = app.node.try_get_context("env")
     if wanted is not None and wanted not in paths:
         raise EnvironmentFileError(f"context env: one of {', '.join(paths)} is expected, got {wanted!r}")
     context = app.node.get_all_context()
-    environments = [load_environment(path, overrides=overrides_for(name, context)) for name, path in paths.items()]
+    environments = [
+        load_environment(path, overrides=overrides_for(name, context), variables=variables)
+        for name, path in paths.items()
+    ]
     check_together(environments)
     for environment in environments:
         if wanted in {None, environment.name}:
-            EnvironmentStage(app, environment.name, environment=environment)
+            EnvironmentStage(app, environment.name, environment=environment, root=root)
     return app
