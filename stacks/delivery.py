@@ -11,9 +11,9 @@ from aws_cdk import pipelines
 from constructs import Construct
 
 from edge_constructs.change_approval import ChangeApproval
-from edge_constructs.connection_use import allow_connection
 from edge_constructs.pipeline_artifacts import PipelineArtifacts
 from edge_constructs.pipeline_findings import acknowledge_pipeline
+from edge_constructs.pipeline_permissions import allow_connection, confine_asset_publishing
 from edge_constructs.release_verification import ReleaseVerification
 from stacks.components import ROOT
 from stacks.delivery_settings import Delivery
@@ -76,6 +76,7 @@ class DeliveryStack(cdk.Stack):
             self._deliver_to(stage)
         self.pipeline.build_pipeline()
         allow_connection(self, delivery.connection)
+        confine_asset_publishing(self.pipeline)
         acknowledge_pipeline(self, self.pipeline)
 
     def _synth(self) -> pipelines.CodeBuildStep:

@@ -12,7 +12,7 @@ from constructs import IConstruct
 
 from edge_constructs.acknowledge import acknowledge
 
-_BUCKET = r"<[A-Za-z0-9]*Artifacts[A-Za-z0-9]*\.Arn>"
+_BUCKET = r"(<Artifacts[A-Z0-9]*\.Arn>|arn:aws:s3:::edge-delivery-support-[a-z0-9-]+)"
 _HERE = r"arn:aws:(logs|codebuild):[a-z0-9-]+:\d{12}"
 # Where a finding is found and its id, and why it is accepted; what matches nothing here fails the synthesis.
 REASONS = {
@@ -44,11 +44,11 @@ REASONS = {
     rf".*/ChangeReport-.*/Role/DefaultPolicy/Resource IAM5\[Resource::{_BUCKET}/reports/[a-z0-9-]+/\*\]": (
         "Each execution writes a report under its own id, below its environment's name."
     ),
-    r".*/CodePipelineReplicationBucket/Resource S1": (
-        "It holds copies of artifacts in the region of an environment; access is recorded by CloudTrail where wanted."
+    r".*/Pipeline/Role/DefaultPolicy/Resource IAM5\[Resource::\*\]": (
+        "The CDK cannot name the key of its bucket in another region; that key's own policy says who may use it."
     ),
-    r".*/CodePipelineReplicationBucketEncryptionKey/Resource KMS5": (
-        "The CDK makes this key for copies of artifacts, which are of use for as long as an execution lasts."
+    r"cross-region-stack-.*/CrossRegionCodePipelineReplicationBucket/Resource S1": (
+        "It holds copies of artifacts in the region of an environment; CloudTrail records access where that is wanted."
     ),
 }
 
