@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from operations.errors import RefusedError, code_of
 from stacks.environment import DOCUMENTATION_ACCOUNT, Environment, load_environment
+from stacks.order import stack_names
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = ROOT / "environments"
@@ -40,7 +41,7 @@ class Target:
     @property
     def stack_names(self) -> tuple[str, ...]:
         """The environment's stacks, in the order of their deployment."""
-        return tuple(f"{self.environment.namespace}-{name}" for name in ("Fleet", "Models", "Release"))
+        return stack_names(self.environment)
 
     @property
     def group_arn(self) -> str:
