@@ -14,7 +14,7 @@ from edge_constructs.greengrass_component import GreengrassComponent
 from edge_constructs.model_folder import ModelFolder
 from edge_constructs.published_artifact import ArtifactPublisher
 from edge_constructs.signing_key import SigningPublicKeys, alias_arn
-from stacks.configuration import agent_configuration, inference_configuration, trust_configuration
+from stacks.configuration import agent_configuration, inference_configuration, open_configuration
 from stacks.environment import Environment, EnvironmentFileError, Inference
 from stacks.fleet import log_retention
 from stacks.models import model_prefix
@@ -118,9 +118,9 @@ class ReleaseStack(cdk.Stack):
             keys=[alias_arn(self, alias) for alias in environment.signing_aliases],
             log_retention=log_retention(environment),
         )
-        trust = trust_configuration(environment, keys.public_keys)
+        own = open_configuration(environment, keys.public_keys)
         source = self._sources["agent"]
-        return DeployedComponent.of(self._published("Agent", source, self._lock.version_of(source)), {**merge, **trust})
+        return DeployedComponent.of(self._published("Agent", source, self._lock.version_of(source)), {**merge, **own})
 
     def _published(self, id_: str, source: ComponentSource, version: str) -> GreengrassComponent:
         prefix = f"components/{self._environment.namespace}.{source.name}/{version}"

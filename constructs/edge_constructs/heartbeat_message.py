@@ -24,7 +24,7 @@ _LONGEST_TEXT = 256  # characters
 _LARGEST_NUMBER = 1e15
 _MOST_METRICS = 64
 _MOST_MODELS = 64  # of one message
-_MOST_PARTS = 32
+_MOST_PARTS = 40  # a bit each in a number that DynamoDB and JSON keep exactly
 
 
 class HeartbeatError(ValueError):

@@ -26,7 +26,7 @@ _KEPT_SECONDS = 365 * 86_400
 _SKEW_SECONDS = 3600
 # The first heartbeat that is ever seen tells of the recent past only where the agent started recently.
 _RECENT_SECONDS = 3600
-_MOST_MODELS = 64
+_MOST_MODELS = 400  # an item has room for so many
 
 
 class _Basis(enum.IntEnum):
