@@ -149,7 +149,7 @@ class Intake:
             if new is None or new == record:
                 return counted
             try:
-                self._table.write(new)
+                self._table.write(new, over=record)
             except ChangedMeanwhileError:
                 continue
             return counted

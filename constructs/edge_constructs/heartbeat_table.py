@@ -50,13 +50,13 @@ class HeartbeatTable:
             keys = [*left, *keys[_MOST_KEYS:]]
         return found
 
-    def write(self, record: Record) -> None:
-        """Replace the item whose revision the record carries, or make the first one.
+    def write(self, record: Record, *, over: Record | None) -> None:
+        """Put a record in the place of the one that was read, or of none.
 
         Raises:
-            ChangedMeanwhileError: it has another revision by now.
+            ChangedMeanwhileError: another one stands there by now.
         """
-        former = record.get(REVISION)
+        former = None if over is None else over[REVISION]
         item = {**record, REVISION: int(former or 0) + 1}
         condition: dict[str, Any] = {"ConditionExpression": f"attribute_not_exists({KEY})"}
         if former is not None:
