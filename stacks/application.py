@@ -29,6 +29,7 @@ from stacks.environment import (
 )
 from stacks.fleet import FleetStack
 from stacks.models import ModelsStack
+from stacks.monitoring import MonitoringStack
 from stacks.release import ReleaseStack
 from stacks.rollout import RolloutStack
 
@@ -38,7 +39,7 @@ INPUT_ERRORS = (ComponentLockError, EnvironmentFileError, JobPropertyError, Mode
 
 
 class EnvironmentStage(cdk.Stage):
-    """One environment: Fleet, Models and Release, deployed in this order; with canaries Rollout after them.
+    """One environment, whole: the stacks of `stacks.order`, deployed in that order.
 
     Args:
         scope: the construct it stands in.
@@ -77,11 +78,12 @@ class EnvironmentStage(cdk.Stage):
         fleet = FleetStack(
             self, "Fleet", environment=environment, pipeline_role=pipeline_role, stack_name=f"{prefix}-Fleet"
         )
+        folders = [model] if detector is None else [model, detector]
         models = ModelsStack(
             self,
             "Models",
             environment=environment,
-            models=[model] if detector is None else [model, detector],
+            models=folders,
             lock=lock,
             stack_name=f"{prefix}-Models",
         )
@@ -97,6 +99,11 @@ class EnvironmentStage(cdk.Stage):
         )
         models.add_stack_dependency(fleet)
         self.release.add_stack_dependency(models)
+        if environment.edge_manager == "open":
+            name = f"{prefix}-Monitoring"
+            monitoring = MonitoringStack(self, "Monitoring", environment=environment, models=folders, stack_name=name)
+            monitoring.add_stack_dependency(fleet)
+            self.release.add_stack_dependency(monitoring)  # a release's first heartbeats find their table
         self.rollout: RolloutStack | None = None
         if environment.canaries:
             self.rollout = RolloutStack(

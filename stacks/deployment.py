@@ -11,7 +11,7 @@ import aws_cdk as cdk
 from edge_constructs.fleet_deployment import DeployedComponent, FleetDeployment
 from edge_constructs.rollout_settings import RolloutSettings
 from edge_constructs.signing_key import SigningPublicKeys, alias_arn
-from stacks.configuration import trust_configuration
+from stacks.configuration import open_configuration
 from stacks.environment import Environment
 from stacks.fleet import log_retention
 
@@ -59,9 +59,9 @@ def _trusting(
         keys=[alias_arn(stack, alias) for alias in environment.signing_aliases],
         log_retention=log_retention(environment),
     )
-    trust = trust_configuration(environment, keys.public_keys)
+    own = open_configuration(environment, keys.public_keys)
     agent = f"{environment.namespace}.{AGENT}"
     return [
-        dataclasses.replace(component, merge={**component.merge, **trust}) if component.name == agent else component
+        dataclasses.replace(component, merge={**component.merge, **own}) if component.name == agent else component
         for component in components
     ]

@@ -14,7 +14,6 @@ from edge_constructs.private_bucket import PrivateBucket
 from edge_constructs.release_roles import ReleaseRoles
 from edge_constructs.sagemaker_fleet import SageMakerFleet
 from edge_constructs.signing_key import SigningKey
-from edge_constructs.silence_alarm import SilenceAlarm
 from edge_constructs.token_exchange import TokenExchange
 from stacks.configuration import HEARTBEAT_TOPIC
 from stacks.environment import Environment
@@ -78,16 +77,6 @@ class FleetStack(cdk.Stack):
                 table=environment.heartbeat_table,
                 stack_prefix=environment.namespace,
             )
-        if environment.alarms.silent_minutes:
-            alarm = SilenceAlarm(
-                self,
-                "Silence",
-                topic=environment.inference.topic,
-                thing_prefix=f"{environment.namespace}-",
-                metric_namespace=f"EdgeManager/{environment.namespace}",
-                silent_minutes=environment.alarms.silent_minutes,
-            )
-            cdk.CfnOutput(self, "Notifications", value=alarm.notifications.topic_arn)
 
     def _buckets(self, environment: Environment) -> None:
         captures = s3.LifecycleRule(
