@@ -264,6 +264,7 @@ class Environment:
         """The role that records a verified release and restores it."""
         return f"{self.namespace}-restorer"
 
+    @property
     def declared_models(self) -> str:
         """Prefix of the parameters that tell, by a model's name, which version and digest is declared."""
         return f"/edge-manager/{self.namespace}/models/"
