@@ -4,6 +4,7 @@ that the template declares, with the variables that it gives them, and each alar
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -16,14 +17,16 @@ import pytest
 from edge_agent.heartbeat import messages
 from edge_agent.metrics import COUNTERS, ModelMetrics
 from edge_agent.models import LoadedModel
+from edge_agent.settings import DEFAULTS
 from edge_constructs import census_handler, heartbeat_handler
 from edge_constructs.fleet_metrics import AGENT_COUNTERS, CENSUS_METRICS, GROUP_METRICS, REFUSED
 from edge_constructs.heartbeat_message import MEMBERS
+from edge_constructs.heartbeat_record import SLOWEST
 from local.aws.extension.metric_math import compare, evaluate
 from stacks.application import ENVIRONMENTS
 from stacks.components import ROOT
 from stacks.configuration import HEARTBEAT_TOPIC
-from stacks.environment import Environment, EnvironmentFileError, load_environment
+from stacks.environment import Alarms, Environment, EnvironmentFileError, load_environment
 from tests.fleet_cloud import FleetCloud
 
 NOW = 1_800_000_000.0
@@ -323,7 +326,7 @@ def test_every_metric_of_the_dashboard_is_one_that_is_put(walk: Walk) -> None:
     text = json.dumps(dashboard["DashboardBody"])
     names = set(re.findall(r'MetricName=\\+"(\w+)', text))
     names |= set(re.findall(rf'\\+"EdgeManager/{walk.environment.namespace}\\+",\\+"(\w+)', text))
-    assert names - {*GROUP_METRICS, *CENSUS_METRICS, REFUSED, "SlowestInferenceSeconds"} == set()
+    assert names - {*GROUP_METRICS, *CENSUS_METRICS, REFUSED, SLOWEST} == set()
     assert {"Heartbeats", "SilentDevices", "Predictions", "LoadFailuresIntegrity"} <= names
 
 
@@ -449,9 +452,10 @@ def test_a_page_tells_what_to_do(path: Path) -> None:
     assert headings == ["What it means", "How to see it", "Likely causes", "What to do", "How to know that it is over"]
     index = (RUNBOOKS / "README.md").read_text(encoding="utf-8")
     assert f"({path.name})" in index
-    known = {*GROUP_METRICS, *CENSUS_METRICS, REFUSED, "SlowestInferenceSeconds", *AGENT_COUNTERS}
-    metrics = {name for name in re.findall(r"`([A-Z][A-Za-z]+)`", text) if name not in known}
-    assert metrics <= {"ReceivedAt", "ModelDigest", "SignedBy", "RequireSignature", "AgentMetrics"}, metrics
+    known = {*GROUP_METRICS, *CENSUS_METRICS, REFUSED, SLOWEST, *DEFAULTS, "Agent", "AgentMetrics", "SignedBy"}
+    assert set(re.findall(r"`([A-Z][A-Za-z]+)`", text)) <= known, "a metric or parameter that is no more"
+    settings = {field.name for field in dataclasses.fields(Alarms)}
+    assert set(re.findall(r"`alarms\.(\w+)`", text)) <= settings
 
 
 @pytest.mark.parametrize(
