@@ -95,7 +95,7 @@ def receive_messages(system: LocalSystem) -> Iterator[Mapping[str, Any]]:
 
 
 def predictions_in_metrics(system: LocalSystem, *, stage: str, model: str, version: str) -> int:
-    """How many predictions of a model's version CloudWatch has, from the heartbeats that came so far, of every group."""
+    """How many predictions of a model's version CloudWatch has, by the heartbeats that came so far, in all groups."""
     cloudwatch = system.aws.client("cloudwatch")
     wanted = [{"Name": "Model", "Value": model}, {"Name": "Version", "Value": version}]
     series = cloudwatch.list_metrics(Namespace=f"EdgeManager/{stage}", MetricName="Predictions", Dimensions=wanted)

@@ -4,7 +4,6 @@ that the template declares, with the variables that it gives them, and each alar
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from edge_agent.heartbeat import messages
 from edge_agent.metrics import COUNTERS, ModelMetrics
@@ -454,7 +454,7 @@ def test_a_page_tells_what_to_do(path: Path) -> None:
     assert f"({path.name})" in index
     known = {*GROUP_METRICS, *CENSUS_METRICS, REFUSED, SLOWEST, *DEFAULTS, "Agent", "AgentMetrics", "SignedBy"}
     assert set(re.findall(r"`([A-Z][A-Za-z]+)`", text)) <= known, "a metric or parameter that is no more"
-    settings = {field.name for field in dataclasses.fields(Alarms)}
+    settings = set(TypeAdapter(Alarms).json_schema()["properties"])
     assert set(re.findall(r"`alarms\.(\w+)`", text)) <= settings
 
 
