@@ -23,7 +23,7 @@ from edge_constructs.fleet_metrics import AGENT_COUNTERS, CENSUS_METRICS, GROUP_
 from edge_constructs.heartbeat_message import MEMBERS
 from edge_constructs.heartbeat_record import SLOWEST
 from local.aws.extension.metric_math import compare, evaluate
-from stacks.application import ENVIRONMENTS
+from stacks.application import ENVIRONMENTS, build_app
 from stacks.components import ROOT
 from stacks.configuration import HEARTBEAT_TOPIC
 from stacks.environment import Alarms, Environment, EnvironmentFileError, load_environment
@@ -37,20 +37,19 @@ RUNBOOKS = ROOT / "docs" / "operations" / "runbooks"
 Template = dict[str, Any]
 
 
+def read_templates(folder: Path) -> dict[str, Template]:
+    """A stage's templates by stack."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["artifacts"].values()
+    return {
+        a["displayName"].partition("/")[2]: json.loads((folder / a["properties"]["templateFile"]).read_text("utf-8"))
+        for a in manifest
+        if a["type"] == "aws:cloudformation:stack"
+    }
+
+
 @pytest.fixture(scope="session")
 def templates_of(assembly: Path) -> Callable[[str], dict[str, Template]]:
-    def load(environment: str) -> dict[str, Template]:
-        folder = assembly / f"assembly-{environment}"
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["artifacts"].values()
-        return {
-            a["displayName"].partition("/")[2]: json.loads(
-                (folder / a["properties"]["templateFile"]).read_text("utf-8")
-            )
-            for a in manifest
-            if a["type"] == "aws:cloudformation:stack"
-        }
-
-    return load
+    return lambda environment: read_templates(assembly / f"assembly-{environment}")
 
 
 @pytest.fixture
@@ -95,6 +94,7 @@ class Walk:
         self.environment = environment
         self.template = templates["Monitoring"]
         self.fleet_template = templates["Fleet"]
+        self.models_template = templates["Models"]
         self.cloud = FleetCloud(table=environment.heartbeat_table)
         self.cloud.groups = {group: [] for group in self.groups}
         self.cloud.declare("digits", "1.0", DIGEST, at=NOW - 1e6, prefix=environment.declared_models)
@@ -171,9 +171,21 @@ class Walk:
         return str(self.template["Resources"][value["Ref"]]["Properties"]["TableName"])
 
 
-@pytest.fixture(params=["dev", "staging", "prod"])
+@pytest.fixture(scope="session")
+def canaries(tmp_path_factory: pytest.TempPathFactory) -> tuple[Environment, dict[str, Template]]:
+    """prod with a canary, whatever its file says."""
+    named = '["device-2"]'
+    outdir = tmp_path_factory.mktemp("canaries") / "cdk.out"
+    build_app(outdir=str(outdir), context={"env": "prod", "prod.canaries": named}).synth()
+    environment = load_environment(ENVIRONMENTS / "prod.toml", overrides={"canaries": named}, variables={})
+    return environment, read_templates(outdir / "assembly-prod")
+
+
+@pytest.fixture(params=["dev", "staging", "prod", "canaries"])
 def walk(request: pytest.FixtureRequest, templates_of: Callable[[str], dict[str, Template]]) -> Walk:
     name: str = request.param
+    if name == "canaries":
+        return Walk(*request.getfixturevalue("canaries"))
     environment = load_environment(ENVIRONMENTS / f"{name}.toml", variables={})
     return Walk(environment, templates_of(name))
 
@@ -337,10 +349,8 @@ def test_the_census_counts_the_groups_that_there_are_every_five_minutes(walk: Wa
     assert rule["ScheduleExpression"] == "rate(5 minutes)"
 
 
-def test_packaging_says_what_is_declared_where_the_functions_read_it(
-    walk: Walk, templates_of: Callable[[str], dict[str, Template]]
-) -> None:
-    models = templates_of(walk.environment.name)["Models"]
+def test_packaging_says_what_is_declared_where_the_functions_read_it(walk: Walk) -> None:
+    models = walk.models_template
     parameters = {one["Name"]: one["Value"] for one in of_type(models, "AWS::SSM::Parameter").values()}
     for handler in ("heartbeat_handler.on_messages", "census_handler.on_schedule"):
         variables = walk.variables(handler)
