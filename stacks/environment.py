@@ -349,7 +349,7 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
     schema = _TYPE.json_schema()
     node = schema
     for part in location:
-        node = node["properties"][part]
+        node = node["items"] if isinstance(part, int) else node["properties"][part]
         # A table that may be absent is one of two: itself, or null.
         choices = [node, *node.get("anyOf", [])]
         reference = next((choice["$ref"] for choice in choices if "$ref" in choice), None)
@@ -432,8 +432,8 @@ def _check_deferral(environment: Environment, path: Path) -> None:
         if settings is not None and settings.defer_update_seconds >= rollout.in_progress_minutes * 60:
             raise EnvironmentFileError(
                 f"{path}: {table}.defer_update_seconds: less than rollout.in_progress_minutes "
-                f"{rollout.in_progress_minutes} is expected, got {settings.defer_update_seconds} seconds: a device that "
-                "puts an update off would count as timed out; defer for less, or wait for longer"
+                f"{rollout.in_progress_minutes} is expected, got {settings.defer_update_seconds} seconds: a device "
+                "that puts an update off would count as timed out; defer for less, or wait for longer"
             )
 
 

@@ -80,9 +80,7 @@ class FleetDeployment(Construct):
             deployment_name=name,
             target_arn=f"arn:{stack.partition}:iot:{stack.region}:{stack.account}:thinggroup/{thing_group}",
             components={
-                deployed.name: specification(
-                    component_version=deployed.version, configuration_update=_update(deployed)
-                )
+                deployed.name: specification(component_version=deployed.version, configuration_update=_update(deployed))
                 for deployed in components
             },
             iot_job_configuration=_job_configuration(rollout),

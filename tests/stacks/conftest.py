@@ -37,6 +37,22 @@ def templates(assembly: Path) -> dict[str, Template]:
 
 
 @pytest.fixture(scope="session")
+def stacks_of(assembly: Path) -> Callable[[str], dict[str, Template]]:
+    """An environment's templates by the stack's name."""
+
+    def load(environment: str) -> dict[str, Template]:
+        folder = assembly / f"assembly-{environment}"
+        manifest = json.loads((folder / "manifest.json").read_text())
+        return {
+            a["properties"]["stackName"]: json.loads((folder / a["properties"]["templateFile"]).read_text())
+            for a in manifest["artifacts"].values()
+            if a["type"] == "aws:cloudformation:stack"
+        }
+
+    return load
+
+
+@pytest.fixture(scope="session")
 def resources() -> Callable[[Template, str], dict[str, Any]]:
     """All resources of one type: logical id to resource."""
 
