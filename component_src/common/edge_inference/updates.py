@@ -27,6 +27,7 @@ class Updates:
             "now". May raise `NucleusError`.
         patience: for how long updates are put off; may change at any time.
         over: called when an update is over, in any thread.
+        clock: seconds, monotonic.
     """
 
     def __init__(
@@ -35,10 +36,12 @@ class Updates:
         *,
         patience: Callable[[], float],
         over: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._answer = answer
         self._patience = patience
         self._over = over
+        self._clock = clock
         self._condition = threading.Condition()
         self._asked: str | None = None
         self._first: tuple[str, float] | None = None  # the deployment, and when it asked first
@@ -70,7 +73,7 @@ class Updates:
             0 when it began, else the seconds after which to try again.
         """
         with self._condition:
-            held = max(0.0, self._held_until - time.monotonic())
+            held = max(0.0, self._held_until - self._clock())
             self._in_pass = held == 0
             return held
 
@@ -78,7 +81,7 @@ class Updates:
         """Say that the pass is over; an update that waits for that is let through at the next question."""
         with self._condition:
             self._in_pass = False
-            now = time.monotonic()
+            now = self._clock()
             if self._first is not None and now - self._last < HOLD_SECONDS:
                 self._held_until = now + HOLD_SECONDS
             else:  # nobody asks any more
@@ -90,14 +93,18 @@ class Updates:
                 self._condition.wait_for(lambda: self._asked is not None)
                 deployment_id, self._asked = self._asked, None
                 assert deployment_id is not None  # noqa: S101 # that was waited for
-                recheck = self._recheck(deployment_id)
             try:
-                self._answer(deployment_id, recheck)
+                self._answer(deployment_id, self.decide(deployment_id))
             except NucleusError as error:  # it goes on without an answer when its patience ends
                 log.warning("update_not_answered", deployment=deployment_id, error=str(error))
 
-    def _recheck(self, deployment_id: str) -> float:
-        now = self._last = time.monotonic()
+    def decide(self, deployment_id: str) -> float:
+        """Decide on a question: 0 for "now", else the seconds after which it is to be asked again."""
+        with self._condition:
+            return self._decide(deployment_id)
+
+    def _decide(self, deployment_id: str) -> float:
+        now = self._last = self._clock()
         new = self._first is None or self._first[0] != deployment_id
         if self._first is None or new:
             self._first = (deployment_id, now)
