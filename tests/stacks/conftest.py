@@ -100,7 +100,7 @@ def merge_of() -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """The configuration that a deployment merges into one of its components; deploy-time values as `<id.attribute>`."""
 
     def read(component: Mapping[str, Any]) -> dict[str, Any]:
-        update = component.get("ConfigurationUpdate", {"Merge": "{}"})["Merge"]
+        update = component.get("ConfigurationUpdate", {}).get("Merge", "{}")
         merged: dict[str, Any] = json.loads(_text(update))
         return merged
 
