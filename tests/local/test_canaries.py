@@ -68,7 +68,7 @@ def templates(environment: Environment, outdir: Path, *, version: str, merge: Ma
         DeployedComponent.of(component, merge),
     ]
     at_once = environment.rollout.at_once()
-    deploy_release(release, environment, components, thing_group=environment.first_group, rollout=at_once)
+    deploy_release(release, environment, components, trust={}, thing_group=environment.first_group, rollout=at_once)
     RolloutStack(app, "Rollout", environment=environment, components=components, env=place)
     assembly = app.synth()
     return {name: json.dumps(assembly.get_stack_by_name(name).template) for name in ("Release", "Rollout")}
