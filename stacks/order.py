@@ -12,7 +12,8 @@ def stack_ids(environment: Environment) -> tuple[str, ...]:
     In sagemaker mode AWS's agent sent its heartbeats to a service that is gone: there is nothing to monitor.
     """
     monitoring = ("Monitoring",) if environment.edge_manager == "open" else ()
-    return ("Fleet", *monitoring, "Models", "Release")
+    rollout = ("Rollout",) if environment.canaries else ()
+    return ("Fleet", *monitoring, "Models", "Release", *rollout)
 
 
 def stack_names(environment: Environment) -> tuple[str, ...]:

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,20 +12,6 @@ from stacks.environment import EnvironmentFileError, check_together, load_enviro
 from stacks.order import stack_names
 
 Stacks = Callable[[str], dict[str, dict[str, Any]]]
-
-
-@pytest.fixture(scope="session")
-def stacks_of(assembly: Path) -> Stacks:
-    def load(environment: str) -> dict[str, dict[str, Any]]:
-        folder = assembly / f"assembly-{environment}"
-        manifest = json.loads((folder / "manifest.json").read_text())
-        return {
-            a["properties"]["stackName"]: json.loads((folder / a["properties"]["templateFile"]).read_text())
-            for a in manifest["artifacts"].values()
-            if a["type"] == "aws:cloudformation:stack"
-        }
-
-    return load
 
 
 @pytest.mark.parametrize("environment", ["dev", "staging", "prod"])
@@ -71,26 +56,3 @@ def test_the_same_namespace_in_another_account_is_taken() -> None:
     variables = {"EDGE_PROD_ACCOUNT": "444455556666"}
     paths = (ENVIRONMENTS / "dev.toml", ENVIRONMENTS / "prod.toml")
     check_together([load_environment(path, overrides={"namespace": "same"}, variables=variables) for path in paths])
-
-
-def test_rollout_is_the_environments_own(stacks_of: Stacks) -> None:
-    def deployment(environment: str) -> dict[str, Any]:
-        resources = stacks_of(environment)[f"{environment}-Release"]["Resources"].values()
-        (found,) = (r["Properties"] for r in resources if r["Type"] == "AWS::GreengrassV2::Deployment")
-        return dict(found["IotJobConfiguration"])
-
-    assert deployment("prod") == {
-        "JobExecutionsRolloutConfig": {"MaximumPerMinute": 5},
-        "AbortConfig": {
-            "CriteriaList": [
-                {"Action": "CANCEL", "FailureType": "ALL", "ThresholdPercentage": 10, "MinNumberOfExecutedThings": 1}
-            ]
-        },
-        "TimeoutConfig": {"InProgressTimeoutInMinutes": 60},
-    }
-    assert deployment("dev")["JobExecutionsRolloutConfig"] == {"MaximumPerMinute": 1000}
-
-
-def test_a_rollout_that_cannot_work_is_refused() -> None:
-    with pytest.raises(EnvironmentFileError, match="less than or equal to 1000"):
-        load_environment(ENVIRONMENTS / "dev.toml", overrides={"rollout.maximum_per_minute": "2000"}, variables={})

@@ -484,8 +484,14 @@ def test_an_alarm_that_cannot_work_is_refused(overrides: dict[str, str], expecte
         load_environment(ENVIRONMENTS / "dev.toml", overrides=overrides, variables={})
 
 
-def test_a_former_digest_is_good_for_as_long_as_a_release_may_take() -> None:
-    environment = load_environment(ENVIRONMENTS / "prod.toml", variables={})
-    rollout = environment.rollout
-    devices = -(-len(environment.devices) // rollout.maximum_per_minute)
-    assert environment.longest_rollout_minutes >= devices + rollout.in_progress_minutes
+def test_a_former_digest_is_good_for_as_long_as_a_release_may_take(walk: Walk) -> None:
+    overrides = {
+        "devices": json.dumps([f"device-{number}" for number in range(100)]),
+        "rollout.maximum_per_minute": "7",
+        "rollout.in_progress_minutes": "20",
+        "verification.wait_minutes": "10",
+    }
+    environment = load_environment(ENVIRONMENTS / "dev.toml", overrides=overrides, variables={})
+    assert environment.longest_rollout_minutes == 15 + 2 * 20 + 10
+    seconds = walk.environment.longest_rollout_minutes * 60
+    assert walk.variables("census_handler.on_schedule")["ROLLOUT_SECONDS"] == str(seconds)
