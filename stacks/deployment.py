@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import aws_cdk as cdk
 
@@ -18,50 +18,51 @@ from stacks.fleet import log_retention
 AGENT = "com.edgemanager.Agent"
 
 
-def deploy_release(
-    stack: cdk.Stack,
-    environment: Environment,
-    components: Sequence[DeployedComponent],
-    *,
-    thing_group: str,
-    rollout: RolloutSettings,
-) -> None:
-    """Add the deployment to a stack, and its id as the output `DeploymentId`.
+def read_trust(stack: cdk.Stack, environment: Environment) -> dict[str, str]:
+    """What the agents trust, known at deploy time alone; nothing in SageMaker mode.
 
-    Args:
-        stack: reads the signing keys itself, as nothing that changes crosses stacks as an export.
-        environment: whose release it is.
-        components: all that devices shall have.
-        thing_group: the target's name.
-        rollout: its pace and policies.
+    Each stack that deploys reads the keys itself, as nothing that changes crosses stacks as an export.
     """
-    if environment.edge_manager == "open":
-        components = _trusting(stack, environment, components)
-    name = stack.node.id.lower()
-    deployment = FleetDeployment(
-        stack,
-        "Deployment",
-        name=f"{environment.namespace}-{name}",
-        thing_group=thing_group,
-        components=components,
-        rollout=rollout,
-    )
-    cdk.CfnOutput(stack, "DeploymentId", value=deployment.resource.attr_deployment_id)
-
-
-def _trusting(
-    stack: cdk.Stack, environment: Environment, components: Sequence[DeployedComponent]
-) -> list[DeployedComponent]:
-    """The components, the agent with the public keys that it trusts."""
+    if environment.edge_manager == "sagemaker":
+        return {}
     keys = SigningPublicKeys(
         stack,
         "SigningPublicKeys",
         keys=[alias_arn(stack, alias) for alias in environment.signing_aliases],
         log_retention=log_retention(environment),
     )
-    own = open_configuration(environment, keys.public_keys)
+    return open_configuration(environment, keys.public_keys)
+
+
+def deploy_release(
+    stack: cdk.Stack,
+    environment: Environment,
+    components: Sequence[DeployedComponent],
+    *,
+    trust: Mapping[str, str],
+    thing_group: str,
+    rollout: RolloutSettings,
+) -> None:
+    """Add the deployment to a stack, and its id as the output `DeploymentId`.
+
+    Args:
+        stack: where; its id is the deployment's name after the namespace.
+        environment: whose release it is.
+        components: all that devices shall have.
+        trust: what our agent trusts, as `read_trust` gives it.
+        thing_group: the target's name.
+        rollout: its pace and policies.
+    """
     agent = f"{environment.namespace}.{AGENT}"
-    return [
-        dataclasses.replace(component, merge={**component.merge, **own}) if component.name == agent else component
-        for component in components
-    ]
+    deployment = FleetDeployment(
+        stack,
+        "Deployment",
+        name=f"{environment.namespace}-{stack.node.id.lower()}",
+        thing_group=thing_group,
+        components=[
+            dataclasses.replace(component, merge={**component.merge, **trust}) if component.name == agent else component
+            for component in components
+        ],
+        rollout=rollout,
+    )
+    cdk.CfnOutput(stack, "DeploymentId", value=deployment.resource.attr_deployment_id)

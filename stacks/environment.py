@@ -273,7 +273,8 @@ class Environment:
     def longest_rollout_minutes(self) -> int:
         """How long a release may take: its first group and verification, then device after device, each in its time."""
         rollout = self.rollout
-        starting = -(-len(self.devices) // rollout.maximum_per_minute)
+        slowest = rollout.maximum_per_minute if rollout.exponential is None else rollout.exponential.base_per_minute
+        starting = -(-len(self.devices) // slowest)
         return starting + 2 * rollout.in_progress_minutes + self.verification.wait_minutes
 
     @property
@@ -385,7 +386,7 @@ def _describe(type_: TypeAdapter[Any], fault: Any, source: str) -> str:
         return f"{source}: {key}: no such key; known here are {', '.join(known)}; write one of those, or remove it"
     if fault["type"] in {"missing", "missing_argument", "missing_keyword_only_argument"}:
         return f"{source}: {key}: expected, but missing; add it"
-    message = re.sub(r"^(Input|String|Value error,)(?= should)", "", fault["msg"]).strip()
+    message = re.sub(r"^(Value error, |(Input|String)(?= should))", "", fault["msg"]).strip()
     return f"{source}: {key}: {message}; got {fault['input']!r}{_REMEDIES.get(fault['type'], '')}"
 
 
@@ -393,7 +394,7 @@ def _known_keys(type_: TypeAdapter[Any], location: tuple[Any, ...]) -> list[str]
     schema = type_.json_schema()
     node = schema
     for part in location:
-        node = node["properties"][part]
+        node = node["items"] if isinstance(part, int) else node["properties"][part]
         # A table that may be absent is one of two: itself, or null.
         choices = [node, *node.get("anyOf", [])]
         reference = next((choice["$ref"] for choice in choices if "$ref" in choice), None)
@@ -476,8 +477,8 @@ def _check_deferral(environment: Environment, path: Path) -> None:
         if settings is not None and settings.defer_update_seconds >= rollout.in_progress_minutes * 60:
             raise EnvironmentFileError(
                 f"{path}: {table}.defer_update_seconds: less than rollout.in_progress_minutes "
-                f"{rollout.in_progress_minutes} is expected, got {settings.defer_update_seconds} seconds: a device that "
-                "puts an update off would count as timed out; defer for less, or wait for longer"
+                f"{rollout.in_progress_minutes} is expected, got {settings.defer_update_seconds} seconds: a device "
+                "that puts an update off would count as timed out; defer for less, or wait for longer"
             )
 
 

@@ -14,7 +14,7 @@ from edge_constructs.greengrass_component import GreengrassComponent
 from edge_constructs.model_folder import ModelFolder
 from edge_constructs.published_artifact import ArtifactPublisher
 from stacks.configuration import agent_configuration, inference_configuration
-from stacks.deployment import deploy_release
+from stacks.deployment import deploy_release, read_trust
 from stacks.environment import Environment, EnvironmentFileError, Inference
 from stacks.fleet import log_retention
 from stacks.models import model_prefix
@@ -52,6 +52,7 @@ class ReleaseStack(cdk.Stack):
         self._publisher = ArtifactPublisher(
             self, "Publisher", bucket=environment.artifact_bucket, log_retention=log_retention(environment)
         )
+        trust = read_trust(self, environment)
         agent = self._agent()
         components = [
             DeployedComponent(name=environment.greengrass.nucleus, version=environment.greengrass.nucleus_version),
@@ -67,13 +68,13 @@ class ReleaseStack(cdk.Stack):
             ids = ("Detector", "ObjectDetection")
             components += self._inference(ids, "object_detection", environment.detection, detector, agent)
         self.components = components
-        canaries = bool(environment.canaries)
         deploy_release(
             self,
             environment,
             components,
+            trust=trust,
             thing_group=environment.first_group,
-            rollout=environment.rollout.at_once() if canaries else environment.rollout,
+            rollout=environment.rollout.at_once() if environment.canaries else environment.rollout,
         )
 
     def _inference(

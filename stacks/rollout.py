@@ -9,7 +9,7 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from edge_constructs.fleet_deployment import DeployedComponent
-from stacks.deployment import deploy_release
+from stacks.deployment import deploy_release, read_trust
 from stacks.environment import Environment
 
 
@@ -34,6 +34,7 @@ class RolloutStack(cdk.Stack):
             self,
             environment,
             [dataclasses.replace(component, resource=None) for component in components],
+            trust=read_trust(self, environment),
             thing_group=environment.thing_group,
             rollout=environment.rollout,
         )

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -37,7 +38,7 @@ class FleetCloud:
     before_put: Callable[[], None] = lambda: None
     page: int = 2
 
-    @property
+    @functools.cached_property
     def clients(self) -> dict[str, Any]:
         """A boto3 client for each service."""
         operations: dict[str, dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]] = {

@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_constructs import heartbeat_handler
@@ -195,6 +195,7 @@ def test_the_last_two_declared_versions_are_told_apart_and_all_else_is_other(clo
     }
 
 
+@settings(max_examples=30)  # each makes clients of its own
 @given(
     sent=st.lists(
         st.tuples(
