@@ -56,7 +56,7 @@ class ComponentChange:
 
 def component_changes(before: Side, after: Side) -> list[ComponentChange]:
     """Every component with an artifact that differs; models are told of as models."""
-    names = [name for name in sorted({**before.sources, **after.sources})]
+    names = sorted({**before.sources, **after.sources})
     found = (_change(name, before, after) for name in names)
     return [change for change in found if change is not None]
 

@@ -13,7 +13,14 @@ Conditions = Mapping[str, Mapping[str, tuple[str, ...]]]
 
 _LIKE = ("StringLike", "ArnLike", "ArnEquals")
 _ANY_OF = ("StringEquals", "StringEqualsIgnoreCase", "NumericEquals", "Bool", "IpAddress", *_LIKE)
-_NONE_OF = ("StringNotEquals", "StringNotEqualsIgnoreCase", "StringNotLike", "ArnNotLike", "ArnNotEquals", "NotIpAddress")
+_NONE_OF = (
+    "StringNotEquals",
+    "StringNotEqualsIgnoreCase",
+    "StringNotLike",
+    "ArnNotLike",
+    "ArnNotEquals",
+    "NotIpAddress",
+)
 _AT_MOST = ("NumericLessThan", "NumericLessThanEquals")
 _AT_LEAST = ("NumericGreaterThan", "NumericGreaterThanEquals")
 
@@ -41,21 +48,22 @@ def _implied(operator: str, key: str, values: tuple[str, ...], given: Conditions
 
 
 def _no_looser(operator: str, own: tuple[str, ...], values: tuple[str, ...]) -> bool:
-    if own == values:
-        return True
     if operator in _LIKE:
         return all(any_covers(values, value) for value in own)
     if operator in _ANY_OF:
         return set(own) <= set(values)
     if operator in _NONE_OF:
         return set(own) >= set(values)
-    if operator in (*_AT_MOST, *_AT_LEAST) and len(own) == len(values) == 1:
-        try:
-            mine, other = float(own[0]), float(values[0])
-        except ValueError:
-            return False
-        return mine <= other if operator in _AT_MOST else mine >= other
-    return False
+    bounds = operator in (*_AT_MOST, *_AT_LEAST) and len(own) == len(values) == 1
+    return own == values or (bounds and _within(operator, own[0], values[0]))
+
+
+def _within(operator: str, own: str, value: str) -> bool:
+    try:
+        mine, other = float(own), float(value)
+    except ValueError:
+        return False
+    return mine <= other if operator in _AT_MOST else mine >= other
 
 
 def _texts(values: Any, text: Any) -> list[str]:

@@ -21,7 +21,14 @@ _SECONDS = 60
 
 Template = Mapping[str, Any]
 Impact = Literal[
-    "WILL_UPDATE", "WILL_CREATE", "WILL_REPLACE", "MAY_REPLACE", "WILL_DESTROY", "WILL_ORPHAN", "WILL_IMPORT", "NO_CHANGE"
+    "WILL_UPDATE",
+    "WILL_CREATE",
+    "WILL_REPLACE",
+    "MAY_REPLACE",
+    "WILL_DESTROY",
+    "WILL_ORPHAN",
+    "WILL_IMPORT",
+    "NO_CHANGE",
 ]
 
 

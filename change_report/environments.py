@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections import Counter
@@ -25,6 +26,8 @@ PIPELINE = ""
 
 _ALARMS = ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
 _DEPLOYMENT = "AWS::GreengrassV2::Deployment"
+# Keys that say nothing in a path that stands below a title.
+_ENVELOPE = ("Components", "ConfigurationUpdate", "Merge", "IotJobConfiguration", "DeploymentPolicies")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +119,9 @@ def _environment(
         like=like,
         resources=tuple(change for change in resources if change.type not in (*_ALARMS, _DEPLOYMENT)),
         others=tuple(
-            f"{stack}: {kind} {', '.join(names)}" for stack, diff in diffs.items() for kind, names in diff.others.items()
+            f"{stack}: {kind} {', '.join(names)}"
+            for stack, diff in diffs.items()
+            for kind, names in diff.others.items()
         ),
         deployment=tuple(_moves(deployments, pace=False)),
         rollout=tuple(_moves(deployments, pace=True)),
@@ -136,7 +141,9 @@ def _like(name: str, before: Side, after: Side) -> tuple[str, Templates]:
     others = [other for other in before.templates if other and other in after.environments]
     if not others:
         return "", {}
-    like = max(others, key=lambda other: len(ids & _ids(before.templates[other])) / len(ids | _ids(before.templates[other])))
+    like = max(
+        others, key=lambda other: len(ids & _ids(before.templates[other])) / len(ids | _ids(before.templates[other]))
+    )
     # Fewer ids in common only means that more counts as new.
     places = {
         before.environments[like].get(key, like): after.environments[name].get(key, name)
@@ -165,11 +172,11 @@ def _unread(diffs: Mapping[str, EngineDiff], found: Iterable[PermissionChange]) 
             "look at `cdk diff`",
         )
         for stack, diff in diffs.items()
-        if diff.iam and stack not in read and not _only_narrower(diff)
+        if diff.iam and stack not in read and not _all_compared(diff)
     ]
 
 
-def _only_narrower(diff: EngineDiff) -> bool:
+def _all_compared(diff: EngineDiff) -> bool:
     """Whether every resource that changed is of a kind whose statements are compared here."""
     compared = ("AWS::IAM::", "AWS::Lambda::", "AWS::S3::", "AWS::SQS::", "AWS::SNS::", "AWS::KMS::", "AWS::IoT::")
     return all(resource.type.startswith((*compared, "Custom::")) for resource in diff.resources)
@@ -191,13 +198,15 @@ def _rules(stack: str, diff: EngineDiff) -> Iterable[PermissionChange]:
 def _moves(deployments: Iterable[ResourceChange], *, pace: bool) -> Iterable[Leaf]:
     for change in deployments:
         if change.action in {"added", "removed"} and not pace:
-            yield Leaf(path=(change.title,), before=None if change.action == "added" else "deployed", after=change.action)
+            told = change.name or change.id
+            added = change.action == "added"
+            yield Leaf(path=(change.stack, told), before=None if added else "deployed", after=change.action)
         for leaf in change.leaves:
             if leaf.path[0] == "DependsOn":
                 continue
             if (leaf.path[0] != "Components") == pace:
-                path = tuple(key for key in leaf.path if key not in {"Components", "ConfigurationUpdate", "Merge"})
-                yield Leaf(path=(change.stack, *path), before=leaf.before, after=leaf.after)
+                path = tuple(key for key in leaf.path if key not in _ENVELOPE)
+                yield dataclasses.replace(leaf, path=(change.stack, *path))
 
 
 def _alarms(resources: Iterable[ResourceChange]) -> Iterable[Leaf]:
@@ -205,7 +214,7 @@ def _alarms(resources: Iterable[ResourceChange]) -> Iterable[Leaf]:
         if change.type in _ALARMS:
             name = change.name or change.id
             for leaf in change.leaves:
-                yield Leaf(path=(name, *leaf.path), before=leaf.before, after=leaf.after)
+                yield dataclasses.replace(leaf, path=(name, *leaf.path))
             if not change.leaves:
                 added = change.action == "added"
                 told = change.description or "no description"

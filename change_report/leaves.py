@@ -7,16 +7,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_WIDTH = 72
-
 
 @dataclass(frozen=True, kw_only=True)
 class Leaf:
-    """A value that differs: where it stands, and what it was and is as text; None where there was or is nothing."""
+    """A value that differs: where it stands, and what it was and is as text; None where there was or is nothing.
+
+    Of a list, with `items`, what it lost and what it gained.
+    """
 
     path: tuple[str, ...]
     before: str | None
     after: str | None
+    items: bool = False
 
     @property
     def name(self) -> str:
@@ -25,7 +27,7 @@ class Leaf:
 
 
 def differing(before: Any, after: Any, path: tuple[str, ...] = ()) -> Iterator[Leaf]:
-    """Every leaf of two JSON values that differs, in their order; lists are compared item by item, sets of texts whole."""
+    """Every leaf of two JSON values that differs, in their order; lists of plain values by what they lost and gained."""
     if before == after:
         return
     if isinstance(before, Mapping) and isinstance(after, Mapping):
@@ -37,7 +39,7 @@ def differing(before: Any, after: Any, path: tuple[str, ...] = ()) -> Iterator[L
     elif isinstance(before, list) and isinstance(after, list):
         gone, come = [item for item in before if item not in after], [item for item in after if item not in before]
         if gone or come:
-            yield Leaf(path=path, before=_list(gone), after=_list(come))
+            yield Leaf(path=path, before=_list(gone), after=_list(come), items=True)
         else:
             yield Leaf(path=path, before=text(before), after=text(after))  # another order, or twice
     else:
@@ -45,7 +47,7 @@ def differing(before: Any, after: Any, path: tuple[str, ...] = ()) -> Iterator[L
 
 
 def text(value: Any) -> str | None:
-    """A value on one line, cut where it is long; references as `<id.attribute>`."""
+    """A value on one line; references as `<id.attribute>`."""
     if value is None:
         return None
     if isinstance(value, Mapping) and value.keys() == {"Ref"}:
@@ -56,8 +58,7 @@ def text(value: Any) -> str | None:
         shown = value or '""'
     else:
         shown = json.dumps(value, ensure_ascii=False)
-    shown = " ".join(shown.split())
-    return shown if len(shown) <= _WIDTH else f"{shown[: _WIDTH - 1]}…"
+    return " ".join(shown.split())
 
 
 def _plain(items: list[Any]) -> bool:

@@ -90,7 +90,9 @@ def _change(name: str, before: ModelFacts | None, after: ModelFacts | None) -> M
         unevaluated = "it was measured on no images: [evaluation] has none"
     elif before and after and before.version == after.version and before.digest != after.digest:
         changed = ", ".join(file.path for file in files)
-        unevaluated = f"{changed} changed under the same version {after.version}, whose [evaluation] is of the former file"
+        unevaluated = (
+            f"{changed} changed under the same version {after.version}, whose [evaluation] is of the former file"
+        )
         if before.evaluation != after.evaluation:
             unevaluated = f"{changed} changed under the same version {after.version}, with another [evaluation]"
     return ModelChange(
@@ -111,8 +113,10 @@ def _notes(before: ModelFacts | None, after: ModelFacts | None) -> list[str]:
     former, latter = before.evaluation["accuracy"], after.evaluation["accuracy"]
     if latter < former:
         notes.append(f"accuracy falls from {former} to {latter}")
-    if before.version != after.version and before.digest == after.digest:
-        notes.append("another version of the same files")
+    if before.files == after.files:
+        notes.append("another version of the same files" if before.version != after.version else "the same files")
+        if before.evaluation != after.evaluation:
+            notes[-1] += ", told to be of other quality: [evaluation] differs"
     elif before.version != after.version and before.evaluation == after.evaluation:
         notes.append("its [evaluation] is word for word that of the former version: was it measured again?")
     if before.evaluation.get("data") != after.evaluation.get("data") or (

@@ -47,7 +47,8 @@ def _table(block: Table) -> str:
     def cells(tag: str, texts: tuple[str, ...]) -> str:
         figure = ' class="figure"'
         return "".join(
-            f"<{tag}{figure if number in block.numbers else ''}>{escape(text)}</{tag}>" for number, text in enumerate(texts)
+            f"<{tag}{figure if number in block.numbers else ''}>{escape(text)}</{tag}>"
+            for number, text in enumerate(texts)
         )
 
     rows = "".join(f"<tr>{cells('td', row)}</tr>" for row in block.rows)

@@ -7,6 +7,8 @@ wildcard or a lost condition is. Where it is not certain that something was allo
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -15,13 +17,18 @@ from change_report.conditions import at_least_as_strict
 from change_report.patterns import any_covers
 from change_report.statements import Holder, Statement, readable
 
-Direction = Literal["widened", "narrowed"]
+Direction = Literal["widened", "narrowed", "moved"]
+# What is named by its content has another name with every content, and is no more or less than before.
+_CONTENT = re.compile(r"\b[0-9a-f]{16,64}\b.*")
 Statements = Mapping[Holder, frozenset[Statement]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PermissionChange:
-    """Something that is allowed now and was not, or the other way round. `reason` says how it came where that is known."""
+    """Something that is allowed now and was not, or the other way round; "moved" to content that replaces the former.
+
+    `reason` says how it came, where that is known.
+    """
 
     direction: Direction
     holder: str
@@ -52,13 +59,17 @@ def _of_holder(
             reason=reason,
         )
 
-    for statement in _beyond(after, before, "Allow"):
+    widened, narrowed = _beyond(after, before, "Allow"), _beyond(before, after, "Allow")
+    moved = [one for one in widened if not is_new and _same_but_content(one, narrowed)]
+    for statement in moved:
+        yield change("moved", "", statement, "in place of the same on the former content")
+    for statement in (one for one in widened if one not in moved):
         reason = "new here" if is_new else _reason(statement, before)
         yield change("widened", "", statement, reason)
     if not is_gone:  # what a policy denied that goes with its resource
         for statement in _beyond(before, after, "Deny"):
             yield change("widened", "no longer denied: ", statement)
-    for statement in _beyond(before, after, "Allow"):
+    for statement in (one for one in narrowed if not _same_but_content(one, moved)):
         yield change("narrowed", "", statement, "gone with it" if is_gone else _reason(statement, after, now=True))
     if not is_new:
         for statement in _beyond(after, before, "Deny"):
@@ -72,6 +83,16 @@ def _beyond(
     bounds = [other for other in others if other.effect == effect]
     parts = (_uncovered(one, bounds) for one in statements if one.effect == effect and one not in others)
     return sorted((part for part in parts if part is not None), key=_order)
+
+
+def _same_but_content(statement: Statement, others: Collection[Statement]) -> bool:
+    """Whether another statement is the same but for resources named by a digest, and what comes after it."""
+    return any(_without_content(statement) == _without_content(other) for other in others)
+
+
+def _without_content(statement: Statement) -> Statement:
+    resources = frozenset(_CONTENT.sub("<content>", resource) for resource in statement.resources)
+    return dataclasses.replace(statement, resources=resources)
 
 
 def _uncovered(statement: Statement, bounds: Collection[Statement]) -> Statement | None:

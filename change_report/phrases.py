@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from change_report.leaves import Leaf
 
-NAMESPACE_PREFIX = "com.edgemanager."
+_COMPONENT = re.compile(r"(?:\b[a-z][a-z0-9]*\.)?\bcom\.edgemanager\.")
+_WIDTH = 72
+_CONTEXT = 16
 
 
 def listed(names: Sequence[str]) -> str:
@@ -21,9 +24,9 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
-def short(component: str) -> str:
-    """A component's name without the project's part of it."""
-    return component.removeprefix(NAMESPACE_PREFIX)
+def short(text: str) -> str:
+    """A text with components' names without namespace and project."""
+    return _COMPONENT.sub("", text)
 
 
 def move(before: object, after: object) -> str:
@@ -52,4 +55,25 @@ def dollar_move(amount: float) -> str:
 
 def leaf_line(leaf: Leaf) -> str:
     """A value that moved, on one line."""
-    return f"{leaf.name}: {move(leaf.before, leaf.after)}"
+    before, after = leaf_sides(leaf)
+    if leaf.items:
+        return f"{leaf.name}: {', '.join(filter(None, (before, after)))}"
+    return f"{leaf.name}: {move(before, after)}"
+
+
+def leaf_sides(leaf: Leaf) -> tuple[str | None, str | None]:
+    """What a value was and is: what is long, cut to where it differs."""
+    before, after = leaf.before, leaf.after
+    if leaf.items:
+        return before and f"less {_cut(before)}", after and f"more {_cut(after)}"
+    if before is None or after is None or max(len(before), len(after)) <= _WIDTH:
+        return before and _cut(before), after and _cut(after)
+    pairs = enumerate(zip(before, after, strict=False))
+    same = next((at for at, (one, other) in pairs if one != other), min(len(before), len(after)))
+    same = max(0, same - _CONTEXT)
+    lead = "…" if same else ""
+    return _cut(lead + before[same:]), _cut(lead + after[same:])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 1]}…"

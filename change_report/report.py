@@ -103,10 +103,14 @@ def _stale(names: tuple[str, ...]) -> list[str]:
     if not names:
         return []
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")  # noqa: PLR2004 -- a line
-    return [f"the committed snapshots are not what is synthesised today ({shown}): run `make snapshots` and commit them"]
+    return [
+        f"the committed snapshots are not what is synthesised today ({shown}): run `make snapshots` and commit them"
+    ]
 
 
-def _alike(environments: list[EnvironmentChange], settings: Mapping[str, Mapping[str, object]]) -> list[tuple[str, ...]]:
+def _alike(
+    environments: list[EnvironmentChange], settings: Mapping[str, Mapping[str, object]]
+) -> list[tuple[str, ...]]:
     groups: dict[str, list[str]] = {}
     for change in environments:
         if change.status != "unchanged":

@@ -57,7 +57,7 @@ class Repository:
         name = name or self._default()
         commit = self._try("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
         if commit is None:
-            raise BaseError(f"BASE {name!r}: {self._why_absent(name)}")
+            raise BaseError(f"BASE {name!r}: {self._why_absent()}")
         if self._try("rev-parse", "--verify", "--quiet", f"{commit}:{SNAPSHOTS}") is None:
             raise BaseError(
                 f"BASE {name!r}: committed snapshots are expected below {SNAPSHOTS}/, commit {commit[:7]} has none: name "
@@ -95,7 +95,7 @@ class Repository:
     def _changed(self) -> bool:
         return bool(self._run("status", "--porcelain").strip())
 
-    def _why_absent(self, name: str) -> str:
+    def _why_absent(self) -> str:
         if self._try("rev-parse", "--is-shallow-repository") == "true":
             return (
                 "a commit of this clone is expected; the clone is shallow and does not hold it: fetch the rest: "
@@ -103,7 +103,9 @@ class Repository:
             )
         near = self._run("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/remotes", "refs/tags")
         known = ", ".join(near.decode().split()[:8])
-        return f"a commit, branch or tag of this clone is expected, there is none of that name; it has {known or 'none'}"
+        return (
+            f"a commit, branch or tag of this clone is expected, there is none of that name; it has {known or 'none'}"
+        )
 
     def _try(self, *arguments: str) -> str | None:
         try:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from change_report.engine import EngineDiff, EngineResource
 from change_report.leaves import Leaf, differing
-from change_report.statements import readable
+from change_report.statements import without_hash
 
 Action = Literal["added", "changed", "replaced", "may be replaced", "removed", "kept, but no longer managed"]
 _ACTIONS: dict[str, Action] = {
@@ -66,9 +66,7 @@ def resource_changes(
     stack: str, diff: EngineDiff, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> list[ResourceChange]:
     """The engine's findings on one stack, with what differs in each resource."""
-    return [
-        _change(stack, found, _resource(before, found.id), _resource(after, found.id)) for found in diff.resources
-    ]
+    return [_change(stack, found, _resource(before, found.id), _resource(after, found.id)) for found in diff.resources]
 
 
 def _change(stack: str, found: EngineResource, before: Mapping[str, Any], after: Mapping[str, Any]) -> ResourceChange:
@@ -78,8 +76,10 @@ def _change(stack: str, found: EngineResource, before: Mapping[str, Any], after:
     properties = (before or after).get("Properties", {})
     return ResourceChange(
         stack=stack,
-        id=readable(found.id),
-        name=next((str(value) for key, value in properties.items() if _NAMES.match(key) and isinstance(value, str)), ""),
+        id=without_hash(found.id),
+        name=next(
+            (str(value) for key, value in properties.items() if _NAMES.match(key) and isinstance(value, str)), ""
+        ),
         type=found.type,
         action=_ACTIONS[found.impact],
         state=state,

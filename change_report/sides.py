@@ -83,6 +83,9 @@ def read_today(root: Path) -> Today:
         side = _side(root, files)
     except INPUT_ERRORS as error:
         raise ReportError(str(error)) from error
+    except RuntimeError as error:  # jsii's, also where cdk-nag found something: the CDK has listed it
+        reason = str(error).partition(". A copy")[0]
+        raise ReportError(f"the working tree does not synthesise: {reason}: `make synth` shows why") from error
     committed = read(root / SNAPSHOTS)
     stale = [name for name in sorted(files.keys() | committed.keys()) if files.get(name) != committed.get(name)]
     return Today(side=side, stale=tuple(stale))
@@ -138,12 +141,10 @@ def _settings(path: Path) -> Settings:
 
 
 def _pins(root: Path) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     requirements, package = root / "requirements.txt", root / "package.json"
     if requirements.is_file():
         found |= pins_of(requirements.read_text(encoding="utf-8"))
     if package.is_file():
         found |= json.loads(package.read_text(encoding="utf-8")).get("devDependencies", {})
     return found
-
-

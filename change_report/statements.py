@@ -16,7 +16,8 @@ Kind = Literal["may", "may be assumed by", "lets others", "device certificates m
 Templates = Mapping[str, Mapping[str, Any]]
 """Stack to template."""
 
-_ID_HASH = re.compile(r"[0-9A-F]{8}\b")
+_ID_HASH = re.compile(r"[0-9A-F]{8}$")
+_REFERENCE = re.compile(r"<([A-Za-z0-9:]+)((?:\.[A-Za-z0-9.]+)?)>")
 # Type -> property that says what its policy is attached to.
 _ATTACHED = {
     "AWS::S3::BucketPolicy": "Bucket",
@@ -230,4 +231,9 @@ def text(value: Any) -> str:
 
 def readable(name: str) -> str:
     """A name without the hashes of logical ids and without brackets around them."""
-    return _ID_HASH.sub("", name).replace("<AWS::Partition>", "aws").replace("<", "").replace(">", "")
+    return _REFERENCE.sub(lambda found: f"{without_hash(found[1])}{found[2]}", name.replace("<AWS::Partition>", "aws"))
+
+
+def without_hash(id_: str) -> str:
+    """A logical id as its construct's path, without the hash that makes it unique."""
+    return _ID_HASH.sub("", id_)

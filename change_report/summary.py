@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 from change_report.artifacts import ComponentChange
@@ -15,6 +16,7 @@ from change_report.verdict import Decision
 # CodePipeline's manual approval takes no longer text.
 LIMIT = 1000
 _FIRST = 3
+_LINE = 200
 
 
 def verdict(report: Report) -> str:
@@ -36,7 +38,9 @@ def together(report: Report) -> list[Decision]:
     titles = {change.name: change.title for change in report.environments}
     named = {titles[name]: tuple(titles[one] for one in names) for name, names in first.items()}
     return [
-        Decision(kind=one.kind, environments=tuple(named[one.environments[0]]) if one.environments else (), text=one.text)
+        Decision(
+            kind=one.kind, environments=tuple(named[one.environments[0]]) if one.environments else (), text=one.text
+        )
         for one in report.decisions
         if not one.environments or one.environments[0] in named
     ]
@@ -47,7 +51,7 @@ def _sentences(report: Report) -> Iterator[str]:
         yield "nothing changes in any environment."
         return
     if found := together(report):
-        texts = "; ".join(decision_line(one) for one in found[:_FIRST])
+        texts = "; ".join(textwrap.shorten(decision_line(one), _LINE, placeholder=" …") for one in found[:_FIRST])
         more = f"; and {len(found) - _FIRST} more" if len(found) > _FIRST else ""
         yield f"needs a decision: {texts}{more}."
     else:
@@ -95,12 +99,16 @@ def environment_line(change: EnvironmentChange) -> str:
     total = sum(change.counts().values())
     if change.status == "new":
         return f"a new environment of {counted(total, 'resource')}"
-    parts = [f"resources {listed(counts)}"] if counts else []
+    parts = [f"resources: {listed(counts)}"] if counts else []
     for name, leaves in (("rollout", change.rollout), ("alarms", change.alarms)):
         if leaves:
             parts.append(f"{name}: {counted(len(leaves), 'value')} moved")
     if change.deployment:
         parts.append("a new deployment")
     ways = [one.direction for one in change.permissions]
-    parts += [f"permissions {way} {ways.count(way)}×" for way in ("widened", "narrowed") if way in ways]
+    parts += [
+        f"permissions {way} in {counted(ways.count(way), 'place')}"
+        for way in ("widened", "narrowed", "moved")
+        if way in ways
+    ]
     return ", ".join(parts or ["settings only"])

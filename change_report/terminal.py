@@ -19,15 +19,15 @@ _STYLES: dict[Tone, str] = {"plain": "", "bad": "bold red", "good": "green", "so
 def render(document: Document, *, stream: TextIO | None = None) -> str:
     """The report in 100 columns; with colours where `stream`, which it is for, is a terminal."""
     colours = stream is not None and stream.isatty()
-    console = Console(file=io.StringIO(), width=WIDTH, force_terminal=colours, highlight=False, markup=False)
+    shown = io.StringIO()
+    console = Console(file=shown, width=WIDTH, force_terminal=colours, highlight=False, markup=False)
     console.print(Text(document.title, "bold"))
     console.print(Text(document.verdict, _STYLES[document.tone]))
     console.print()
     console.print(document.summary)
     for block in document.blocks:
         _block(console, block)
-    text = console.file.getvalue()  # type: ignore[attr-defined] -- the StringIO from above
-    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    return "".join(f"{line.rstrip()}\n" for line in shown.getvalue().splitlines())
 
 
 def _block(console: Console, block: Block) -> None:

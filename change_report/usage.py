@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -33,18 +33,17 @@ def monthly_usage(settings: Settings, templates: Templates, assumptions: Mapping
     """Quantities by the name that they have in prices.toml."""
     devices = len(settings.get("devices", []))
     messages = dict(_messages(settings, devices, assumptions["images_per_pass"]))
-    usage = Counter[str]()
+    usage: dict[str, float] = defaultdict(float)
     usage["greengrass.core_devices"] = devices
     usage["iot.connection_minutes"] = round(devices * assumptions["hours_connected"] * 60)
-    usage.update({"iot.messages": round(sum(messages.values()))})
-    for quantity in (_rules(templates, messages), _captures(settings, devices, assumptions), _fixed(templates)):
-        usage.update(quantity)
+    usage["iot.messages"] = round(sum(messages.values()))
+    usage |= _rules(templates, messages) | _captures(settings, devices, assumptions) | _fixed(templates)
     return {name: quantity for name, quantity in usage.items() if quantity}
 
 
 def _messages(settings: Settings, devices: int, images: float) -> Iterator[tuple[str, float]]:
     """Topic to messages in a month."""
-    totals = Counter[str]()
+    totals: dict[str, float] = defaultdict(float)
     for component in _inference(settings):
         if topic := component.get("topic", "gg/sageMakerEdgeManager/image-classification"):
             totals[topic] += round(devices * images * _MONTH_SECONDS / component.get("interval_seconds", 3600))
@@ -58,7 +57,7 @@ def _inference(settings: Settings) -> list[Mapping[str, Any]]:
 
 
 def _rules(templates: Templates, messages: Mapping[str, float]) -> dict[str, float]:
-    found = Counter[str]()
+    found: dict[str, float] = defaultdict(float)
     queued: float = 0
     for rule in _of_type(templates, "AWS::IoT::TopicRule"):
         payload = rule["TopicRulePayload"]

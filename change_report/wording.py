@@ -11,8 +11,8 @@ from change_report.document import Block, Bullets, Document, Heading, Item, Para
 from change_report.environments import EnvironmentChange
 from change_report.leaves import Leaf
 from change_report.model_changes import ModelChange, ModelFacts
-from change_report.permissions import PermissionChange
-from change_report.phrases import counted, dollar_move, dollars, leaf_line, listed, move, signed
+from change_report.permissions import Direction, PermissionChange
+from change_report.phrases import counted, dollar_move, dollars, leaf_line, leaf_sides, listed, move, short, signed
 from change_report.report import Report
 from change_report.resources import ResourceChange
 from change_report.summary import component_line, decision_line, summary, together, verdict
@@ -98,14 +98,14 @@ def _model(change: ModelChange) -> Iterator[Block]:
 
 def _fact(facts: ModelFacts | None, label: str) -> str:
     if facts is None:
-        return "–"
+        return "-"
     evaluation, optimization = facts.evaluation, facts.optimization
     shown = {
         "version": facts.version,
         "digest": f"{facts.digest[:16]}…",
         "size": f"{facts.size:,} bytes",
         "accuracy": str(evaluation.get("accuracy", "not measured")),
-        "measured on": f"{evaluation.get('images', 0)} images of {evaluation.get('data', '–')}",
+        "measured on": f"{evaluation.get('images', 0)} images of {evaluation.get('data', '-')}",
         "optimisation": "none",
     }
     if "mean_average_precision" in evaluation:
@@ -144,7 +144,9 @@ def _new(change: EnvironmentChange) -> Iterator[Block]:
     kinds: dict[str, int] = {}
     for resource in change.resources:
         kinds[resource.type.removeprefix("AWS::")] = kinds.get(resource.type.removeprefix("AWS::"), 0) + 1
-    yield Paragraph(text=f"A new environment: {counted(len(change.resources), 'resource')}, all added, and its deployment.")
+    yield Paragraph(
+        text=f"A new environment: {counted(len(change.resources), 'resource')}, all added, and its deployment."
+    )
     most = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
     yield Paragraph(text=", ".join(f"{count} {kind}" for kind, count in most), tone="soft")
     widened = [one for one in change.permissions if one.direction == "widened"]
@@ -186,9 +188,9 @@ def _permissions(changes: Sequence[PermissionChange]) -> Iterator[Block]:
         return
     yield Heading(text="Permissions and network", level=3)
     items = []
-    for direction, tone in (("widened", "bad"), ("narrowed", "good")):
-        chosen = [change for change in changes if change.direction == direction]
-        items += [_permission(change, "bad" if tone == "bad" else "good") for change in chosen]
+    tones: dict[Direction, Tone] = {"widened": "bad", "narrowed": "good", "moved": "soft"}
+    for direction, tone in tones.items():
+        items += [_permission(change, tone) for change in changes if change.direction == direction]
     yield Bullets(items=tuple(items))
 
 
@@ -197,10 +199,12 @@ def _permission(change: PermissionChange, tone: Tone) -> Item:
 
 
 def _moves(title: str, leaves: Iterable[Leaf]) -> Iterator[Block]:
-    rows = tuple((leaf.name, leaf.before or "–", leaf.after or "–") for leaf in leaves)
+    rows = [(short(leaf.name), *(side or "-" for side in leaf_sides(leaf))) for leaf in leaves]
     if rows:
         yield Heading(text=title, level=3)
-        yield Table(columns=("value", "before", "now"), rows=rows)
+        yield Table(
+            columns=("value", "before", "now"), rows=tuple((name, before, after) for name, before, after in rows)
+        )
 
 
 def _cost(report: Report) -> Iterator[Block]:
@@ -215,21 +219,20 @@ def _cost(report: Report) -> Iterator[Block]:
     ]
     yield Table(columns=("USD", "before", "now", "move"), rows=tuple(rows), numbers=frozenset({1, 2, 3}))
     lines = [(change.title, *_cost_line(line)) for change in changes for line in change.cost.lines]
-    columns = ("of which", "what", "quantity", "USD", "price")
-    yield Table(columns=columns, rows=tuple(lines), numbers=frozenset({3}))
+    yield Table(columns=("of which", "what", "quantity", "USD"), rows=tuple(lines), numbers=frozenset({3}))
     told = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in prices.assumptions.items())
     yield Paragraph(
-        text=f"List prices of {prices.region}, {prices.as_of}, without free tier, in change_report/prices.toml, as are "
-        f"its assumptions: {told}. Data transfer, logs and functions' time are not estimated.",
+        text=f"List prices of {prices.region}, {prices.as_of}, without free tier; they, their sources and what is assumed stand in "
+        f"change_report/prices.toml: {told}. Data transfer, logs and functions' time are not estimated.",
         tone="soft",
     )
 
 
-def _cost_line(line: CostLine) -> tuple[str, str, str, str]:
+def _cost_line(line: CostLine) -> tuple[str, str, str]:
+    quantity = f"{line.before:,g} → {line.after:,g}"
     if line.cost_before is None or line.cost_after is None:
-        return line.what, f"{line.before:,g} → {line.after:,g}", "no price", line.source
-    amount = dollar_move(line.cost_after - line.cost_before)
-    return line.what, f"{line.before:,g} → {line.after:,g}", amount, line.source
+        return line.what, quantity, "price yours to fill"
+    return line.what, quantity, dollar_move(line.cost_after - line.cost_before)
 
 
 def _built_with(report: Report) -> Iterator[Block]:
@@ -237,9 +240,9 @@ def _built_with(report: Report) -> Iterator[Block]:
     if report.assets is None:
         items.append(Item(text="BASE's snapshots do not tell the content of its assets: not compared", tone="soft"))
     elif report.assets:
-        items.append(Item(text=f"{counted(len(report.assets), 'asset')} with other content: {', '.join(report.assets)}"))
+        items.append(
+            Item(text=f"{counted(len(report.assets), 'asset')} with other content: {', '.join(report.assets)}")
+        )
     if items:
         yield Heading(text="Built with")
         yield Bullets(items=tuple(items))
-
-
