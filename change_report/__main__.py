@@ -66,9 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m change_report",
         description=__doc__,
-        epilog="Exit codes: 0 nothing changes, or nothing that needs a decision; 3 something does: state that is replaced "
-        "or removed, a privilege widened, a model without evaluation; 1 failed; 2 asked wrongly, as with a BASE that is "
-        "no commit here or holds no snapshots.",
+        epilog="Exit codes: 0 nothing changes, or nothing that needs a decision; 3 something does: state that is "
+        "replaced or removed, a privilege widened, a model without evaluation; 1 failed; 2 asked wrongly, as with a "
+        "BASE that is no commit here or holds no snapshots.",
     )
     parser.add_argument(
         "--base",

@@ -27,7 +27,7 @@ class Leaf:
 
 
 def differing(before: Any, after: Any, path: tuple[str, ...] = ()) -> Iterator[Leaf]:
-    """Every leaf of two JSON values that differs, in their order; lists of plain values by what they lost and gained."""
+    """Every leaf of two JSON values that differs, in order; lists of plain values by what they lost and gained."""
     if before == after:
         return
     if isinstance(before, Mapping) and isinstance(after, Mapping):

@@ -22,7 +22,8 @@ def render(document: Document) -> str:
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>Change report: {title}</title>\n<style>\n{_STYLE.read_text(encoding='utf-8')}</style>\n"
         f"<main>\n<h1>{title}</h1>\n"
-        f'<p class="summary {document.tone}"><strong>{escape(document.verdict)}</strong> {escape(document.summary)}</p>\n'
+        f'<p class="summary {document.tone}"><strong>{escape(document.verdict)}</strong> '
+        f"{escape(document.summary)}</p>\n"
         f"{body}\n</main>\n</html>\n"
     )
 
@@ -52,4 +53,5 @@ def _table(block: Table) -> str:
         )
 
     rows = "".join(f"<tr>{cells('td', row)}</tr>" for row in block.rows)
-    return f'<div class="scroll"><table><thead><tr>{cells("th", block.columns)}</tr></thead><tbody>{rows}</tbody></table></div>'
+    head = f"<thead><tr>{cells('th', block.columns)}</tr></thead>"
+    return f'<div class="scroll"><table>{head}<tbody>{rows}</tbody></table></div>'

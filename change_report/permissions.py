@@ -64,13 +64,15 @@ def _of_holder(
     for statement in moved:
         yield change("moved", "", statement, "in place of the same on the former content")
     for statement in (one for one in widened if one not in moved):
-        reason = "new here" if is_new else _reason(statement, before)
+        reason = "new here" if is_new else _reason(statement, after, before)
         yield change("widened", "", statement, reason)
     if not is_gone:  # what a policy denied that goes with its resource
         for statement in _beyond(before, after, "Deny"):
             yield change("widened", "no longer denied: ", statement)
     for statement in (one for one in narrowed if not _same_but_content(one, moved)):
-        yield change("narrowed", "", statement, "gone with it" if is_gone else _reason(statement, after, now=True))
+        yield change(
+            "narrowed", "", statement, "gone with it" if is_gone else _reason(statement, before, after, now=True)
+        )
     if not is_new:
         for statement in _beyond(after, before, "Deny"):
             yield change("narrowed", "now denied: ", statement)
@@ -127,7 +129,9 @@ def _covered(statement: Statement, action: str, resource: str, principal: str, b
     )
 
 
-def _reason(statement: Statement, others: Collection[Statement], *, now: bool = False) -> str:
+def _reason(
+    statement: Statement, own: Collection[Statement], others: Collection[Statement], *, now: bool = False
+) -> str:
     """How the nearest statement of the other side differs."""
     alike = [one for one in others if one.effect == statement.effect and one.actions & statement.actions]
     same = [one for one in alike if one.resources == statement.resources and one.principals == statement.principals]
@@ -135,8 +139,8 @@ def _reason(statement: Statement, others: Collection[Statement], *, now: bool = 
     for one in same:
         if one.conditions != statement.conditions:
             return f"condition {word}: {_conditions(one) or 'none'}"
-    if len(alike) == 1 and alike[0].resources != statement.resources:
-        return f"{word}: on {_list(alike[0].resources)}"
+    if len(alike) == 1 and (only := alike[0].resources - {name for one in own for name in one.resources}):
+        return f"{word}: on {_list(only)}"
     wider = [one for one in others if one.effect == statement.effect and one.resources & statement.resources]
     if len(wider) == 1 and wider[0].actions != statement.actions:
         return f"{word}: {_list(wider[0].actions)}"

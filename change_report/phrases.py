@@ -10,6 +10,7 @@ from change_report.leaves import Leaf
 
 _COMPONENT = re.compile(r"(?:\b[a-z][a-z0-9]*\.)?\bcom\.edgemanager\.")
 _WIDTH = 72
+_DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,52}\b")
 _CONTEXT = 16
 
 
@@ -53,6 +54,11 @@ def dollar_move(amount: float) -> str:
     return signed(amount, 2) if abs(amount) >= 0.01 else f"{'+' if amount > 0 else '-'}< 0.01"  # noqa: PLR2004 -- a cent
 
 
+def brief(text: str) -> str:
+    """A text with digests cut to what tells them apart."""
+    return _DIGEST.sub(r"\1…", text)
+
+
 def leaf_line(leaf: Leaf) -> str:
     """A value that moved, on one line."""
     before, after = leaf_sides(leaf)
@@ -63,9 +69,9 @@ def leaf_line(leaf: Leaf) -> str:
 
 def leaf_sides(leaf: Leaf) -> tuple[str | None, str | None]:
     """What a value was and is: what is long, cut to where it differs."""
-    before, after = leaf.before, leaf.after
+    before, after = leaf.before and brief(leaf.before), leaf.after and brief(leaf.after)
     if leaf.items:
-        return before and f"less {_cut(before)}", after and f"more {_cut(after)}"
+        return before and f"less {_cut(before)}", after and f"with {_cut(after)}"
     if before is None or after is None or max(len(before), len(after)) <= _WIDTH:
         return before and _cut(before), after and _cut(after)
     pairs = enumerate(zip(before, after, strict=False))

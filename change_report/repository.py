@@ -60,8 +60,8 @@ class Repository:
             raise BaseError(f"BASE {name!r}: {self._why_absent()}")
         if self._try("rev-parse", "--verify", "--quiet", f"{commit}:{SNAPSHOTS}") is None:
             raise BaseError(
-                f"BASE {name!r}: committed snapshots are expected below {SNAPSHOTS}/, commit {commit[:7]} has none: name "
-                "a later one, one since `make snapshots` was committed"
+                f"BASE {name!r}: committed snapshots are expected below {SNAPSHOTS}/, commit {commit[:7]} has none: "
+                "name a later one, one since `make snapshots` was committed"
             )
         return Base(name=name, commit=commit[:7])
 

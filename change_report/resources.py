@@ -43,7 +43,7 @@ _NAMES = re.compile(r"^(?!.*Policy).*Name$|^RoleAlias$")
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceChange:
-    """One resource. `state` says what is lost with it, or is empty; `kept` that CloudFormation leaves the former one."""
+    """One resource. `state` says what is lost with it, if anything; `kept` that CloudFormation leaves the former."""
 
     stack: str
     id: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two states that are compared, each read by the same rules: BASE as it was committed, today's as it synthesises."""
+"""The two states that are compared, read by the same rules: BASE as it was committed, today's as it synthesises."""
 
 from __future__ import annotations
 

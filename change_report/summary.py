@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from change_report.artifacts import ComponentChange
 from change_report.environments import EnvironmentChange
 from change_report.model_changes import ModelChange
-from change_report.phrases import counted, dollar_move, listed, move, short
+from change_report.phrases import brief, counted, dollar_move, listed, move, short
 from change_report.report import Report
 from change_report.verdict import Decision
 
@@ -72,7 +72,8 @@ def _sentences(report: Report) -> Iterator[str]:
 
 def decision_line(one: Decision) -> str:
     """A decision with where it is to be taken."""
-    return f"{listed(one.environments)}: {one.text}" if one.environments else one.text
+    text = brief(one.text)
+    return f"{listed(one.environments)}: {text}" if one.environments else text
 
 
 def component_line(change: ComponentChange) -> str:

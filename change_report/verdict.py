@@ -48,8 +48,8 @@ def notes(
             yield f"{component.name}: its content changed and its version did not: run `make lock`"
         for kept in component.kept_defaults:
             yield (
-                f"{component.name}: the new default of {kept} reaches new devices only: devices that have the component "
-                "keep the former value until a deployment merges or resets it"
+                f"{component.name}: the new default of {kept} reaches new devices only: devices that have the "
+                "component keep the former value until a deployment merges or resets it"
             )
     for environment in environments:
         gone = [leaf.path[0] for leaf in environment.alarms if leaf.after is None and len(leaf.path) == 1]
@@ -62,7 +62,7 @@ def _of(environment: EnvironmentChange) -> Iterator[Decision]:
         yield Decision(
             kind="environment removed",
             environments=(environment.title,),
-            text="the environment is gone from environments/: nothing deletes its stacks; `make destroy` did, or has to",
+            text="the environment is gone from environments/: nothing deletes its stacks: see to `make destroy`",
         )
         return
     for resource in environment.resources:

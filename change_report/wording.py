@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from change_report.artifacts import ComponentChange, FileChange
@@ -12,7 +13,18 @@ from change_report.environments import EnvironmentChange
 from change_report.leaves import Leaf
 from change_report.model_changes import ModelChange, ModelFacts
 from change_report.permissions import Direction, PermissionChange
-from change_report.phrases import counted, dollar_move, dollars, leaf_line, leaf_sides, listed, move, short, signed
+from change_report.phrases import (
+    brief,
+    counted,
+    dollar_move,
+    dollars,
+    leaf_line,
+    leaf_sides,
+    listed,
+    move,
+    short,
+    signed,
+)
 from change_report.report import Report
 from change_report.resources import ResourceChange
 from change_report.summary import component_line, decision_line, summary, together, verdict
@@ -59,7 +71,8 @@ def _blocks(report: Report) -> Iterator[Block]:
 
 
 def _component(change: ComponentChange) -> Item:
-    size = f"artifact {change.size_before:,} → {change.size_after:,} bytes ({signed(change.size_after - change.size_before)})"
+    move_of_size = signed(change.size_after - change.size_before)
+    size = f"artifact {change.size_before:,} → {change.size_after:,} bytes ({move_of_size})"
     if change.before is None or change.after is None:
         size = f"artifact of {max(change.size_before, change.size_after):,} bytes"
     shown = change.files if change.before and change.after else ()
@@ -111,10 +124,11 @@ def _fact(facts: ModelFacts | None, label: str) -> str:
     if "mean_average_precision" in evaluation:
         shown["accuracy"] += f", mean average precision {evaluation['mean_average_precision']}"
     if optimization:
+        told: dict[str, object] = defaultdict(lambda: "?", optimization)
         shown["optimisation"] = (
-            f"{', '.join(optimization.get('steps', ()))}: {optimization.get('size_before')} → {optimization.get('size')} "
-            f"bytes, {optimization.get('latency_before_ms')} → {optimization.get('latency_ms')} ms, accuracy "
-            f"{optimization.get('accuracy_before')} → {optimization.get('accuracy')}"
+            f"{', '.join(optimization.get('steps', ()))}: {told['size_before']} → {told['size']} bytes, "
+            f"{told['latency_before_ms']} → {told['latency_ms']} ms, accuracy {told['accuracy_before']} → "
+            f"{told['accuracy']}"
         )
     return shown[label]
 
@@ -195,7 +209,8 @@ def _permissions(changes: Sequence[PermissionChange]) -> Iterator[Block]:
 
 
 def _permission(change: PermissionChange, tone: Tone) -> Item:
-    return Item(text=f"{change.direction}: {change.text}", tone=tone, below=(change.reason,) if change.reason else ())
+    below = (brief(change.reason),) if change.reason else ()
+    return Item(text=f"{change.direction}: {brief(change.text)}", tone=tone, below=below)
 
 
 def _moves(title: str, leaves: Iterable[Leaf]) -> Iterator[Block]:
@@ -222,7 +237,7 @@ def _cost(report: Report) -> Iterator[Block]:
     yield Table(columns=("of which", "what", "quantity", "USD"), rows=tuple(lines), numbers=frozenset({3}))
     told = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in prices.assumptions.items())
     yield Paragraph(
-        text=f"List prices of {prices.region}, {prices.as_of}, without free tier; they, their sources and what is assumed stand in "
+        text=f"List prices of {prices.region}, {prices.as_of}, without free tier; with sources and assumptions in "
         f"change_report/prices.toml: {told}. Data transfer, logs and functions' time are not estimated.",
         tone="soft",
     )
