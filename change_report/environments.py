@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from change_report.cost import CostMove, Prices, cost_move
 from change_report.engine import EngineDiff, compare
+from change_report.guards import open_guards
 from change_report.leaves import Leaf, differing
 from change_report.permissions import PermissionChange, compare_permissions
 from change_report.resources import ResourceChange, resource_changes
@@ -103,7 +104,8 @@ def _environment(
         for change in resource_changes(stack, diff, former.get(stack, {}), latter.get(stack, {}))
     ]
     like, comparable = _like(name, before, after) if status == "new" and name else ("", former)
-    permissions = compare_permissions(collect(comparable), collect(latter))
+    permissions = compare_permissions(collect(comparable), collect(latter), _ids(comparable) - _ids(latter))
+    permissions += open_guards(comparable, latter)
     if status != "new":
         permissions += _unread(diffs, permissions)
     permissions += [change for stack, diff in diffs.items() for change in _rules(stack, diff)]

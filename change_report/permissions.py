@@ -37,13 +37,19 @@ class PermissionChange:
     reason: str = ""
 
 
-def compare_permissions(before: Statements, after: Statements) -> list[PermissionChange]:
-    """Every statement that widens or narrows, by holder."""
+def compare_permissions(before: Statements, after: Statements, gone: Collection[str] = ()) -> list[PermissionChange]:
+    """Every statement that widens or narrows, by holder; `gone` are the logical ids of resources that are no more."""
     found: list[PermissionChange] = []
     for holder in sorted({**before, **after}, key=lambda one: (one.stack, one.name, one.kind)):
         former, latter = before.get(holder, frozenset()), after.get(holder, frozenset())
         if former != latter:
-            found += _of_holder(holder, former, latter, is_new=holder not in before, is_gone=holder not in after)
+            found += _of_holder(
+                holder,
+                former,
+                latter,
+                is_new=holder not in before,
+                is_gone=holder.name.strip("<>").partition(".")[0] in gone,
+            )
     return found
 
 

@@ -51,7 +51,9 @@ def _sentences(report: Report) -> Iterator[str]:
         yield "nothing changes in any environment."
         return
     if found := together(report):
-        texts = "; ".join(textwrap.shorten(decision_line(one), _LINE, placeholder=" …") for one in found[:_FIRST])
+        texts = "; ".join(
+            textwrap.shorten(decision_line(one).partition(" [")[0], _LINE, placeholder=" …") for one in found[:_FIRST]
+        )
         more = f"; and {len(found) - _FIRST} more" if len(found) > _FIRST else ""
         yield f"needs a decision: {texts}{more}."
     else:

@@ -96,7 +96,7 @@ def _captures(settings: Settings, devices: int, assumptions: Mapping[str, float]
         puts += devices * math.ceil(records / batch) * _MONTH_SECONDS / window
         a_day = devices * assumptions["images_per_pass"] * 86400 / interval
         kept += a_day * days * assumptions["capture_bytes"] / 1e9
-    return {"s3.put_requests": round(puts), "s3.gigabytes": round(kept, 3)}
+    return {"s3.put_requests": round(puts), "s3.gigabytes": round(kept, 6)}
 
 
 def _fixed(templates: Templates) -> dict[str, float]:
