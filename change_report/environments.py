@@ -37,6 +37,7 @@ class EnvironmentChange:
 
     Attributes:
         name: the environment's; "" for what belongs to none, as the delivery pipeline.
+        namespace: what its resources' names start with.
         like: of a new environment, the one whose permissions its own were held against.
         resources: what CloudFormation will do, but for deployments and alarms, which stand below.
         others: outputs, parameters and the like that differ, by stack.
@@ -49,6 +50,7 @@ class EnvironmentChange:
     """
 
     name: str
+    namespace: str
     status: Status
     like: str
     resources: tuple[ResourceChange, ...]
@@ -64,6 +66,12 @@ class EnvironmentChange:
     def title(self) -> str:
         """For people."""
         return self.name or "pipeline"
+
+    def anonymous(self, text: str) -> str:
+        """A text about it without its own names, to be held against another environment's."""
+        for name in {self.name, self.namespace} - {""}:
+            text = re.sub(rf"\b{re.escape(name)}\b", "<environment>", text)
+        return text
 
     def counts(self) -> dict[str, int]:
         """How many resources are added, changed and so on."""
@@ -117,6 +125,7 @@ def _environment(
         status = "unchanged"
     return EnvironmentChange(
         name=name,
+        namespace=str({**before.environments, **after.environments}.get(name, {}).get("namespace", name)),
         status=status,
         like=like,
         resources=tuple(change for change in resources if change.type not in (*_ALARMS, _DEPLOYMENT)),

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +88,7 @@ def _compared(base: str, head: str, before: Side, today: Today, prices: Prices) 
         components=tuple(components),
         models=tuple(models),
         environments=tuple(environments),
-        alike=tuple(_alike(environments, after.environments)),
+        alike=tuple(_alike(environments)),
         pins=tuple(differing(before.pins, after.pins)),
         assets=assets,
         decisions=tuple(decisions(environments, models)),
@@ -108,15 +106,10 @@ def _stale(names: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _alike(
-    environments: list[EnvironmentChange], settings: Mapping[str, Mapping[str, object]]
-) -> list[tuple[str, ...]]:
+def _alike(environments: list[EnvironmentChange]) -> list[tuple[str, ...]]:
     groups: dict[str, list[str]] = {}
     for change in environments:
         if change.status != "unchanged":
-            fields = {**change.__dict__, "cost": None}
-            text = repr(fields)
-            for name in {change.name, str(settings.get(change.name, {}).get("namespace", change.name))} - {""}:
-                text = re.sub(rf"\b{re.escape(name)}\b", "<environment>", text)
+            text = change.anonymous(repr({**change.__dict__, "cost": None}))
             groups.setdefault(text, []).append(change.name)
     return [tuple(names) for names in groups.values()]

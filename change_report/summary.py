@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import textwrap
 from collections.abc import Iterator
 
@@ -33,17 +34,17 @@ def summary(report: Report) -> str:
 
 
 def together(report: Report) -> list[Decision]:
-    """Decisions, those of environments that change alike once, in the words of the first of them."""
-    first = {name: names for names in report.alike for name in names[:1]}
-    titles = {change.name: change.title for change in report.environments}
-    named = {titles[name]: tuple(titles[one] for one in names) for name, names in first.items()}
-    return [
-        Decision(
-            kind=one.kind, environments=tuple(named[one.environments[0]]) if one.environments else (), text=one.text
-        )
-        for one in report.decisions
-        if not one.environments or one.environments[0] in named
-    ]
+    """Decisions; one that several environments need, but for their names, once and in the words of the first."""
+    changes = {change.title: change for change in report.environments}
+    found: dict[tuple[str, str], Decision] = {}
+    for one in report.decisions:
+        text = one.text
+        for title in one.environments:
+            text = changes[title].anonymous(text)
+        first = found.setdefault((one.kind, text), one)
+        if first is not one:
+            found[one.kind, text] = dataclasses.replace(first, environments=first.environments + one.environments)
+    return list(found.values())
 
 
 def _sentences(report: Report) -> Iterator[str]:
