@@ -127,6 +127,10 @@ lock: $(VENV)/dev.stamp ## allot versions in components.lock to changed componen
 snapshots: $(VENV)/dev.stamp ## renew tests/snapshots after a change of the stacks that is meant
 	@PYTHONPATH=$(SOURCES) $(PY) -m stacks.snapshots
 
+.PHONY: diff
+diff: $(VENV)/local.stamp node_modules/cdk.stamp ## what a change does to each environment; BASE=<git ref>, FORMAT=, OUT=<file>
+	@$(PY) -m change_report $(if $(BASE),--base "$(BASE)") $(if $(FORMAT),--format $(FORMAT)) $(if $(OUT),--out "$(OUT)")
+
 .PHONY: stubs
 stubs: $(VENV)/dev.stamp ## generate the gRPC stubs of agent.proto again; a test holds them against it
 	@$(PY) -m grpc_tools.protoc -I component_src/common --python_out=component_src/common \

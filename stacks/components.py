@@ -40,7 +40,7 @@ def load_model(name: str, *, task: str | None = None, root: Path = ROOT) -> Mode
     return model
 
 
-def all_sources() -> list[ComponentSource]:
+def all_sources(root: Path = ROOT) -> list[ComponentSource]:
     """Every component that the lock has a version for: those with artifacts, and one for each model."""
-    models = sorted(path.parent.name for path in (ROOT / "models").glob("*/model.toml"))
-    return [*load_sources().values(), *(model_component(load_model(name)) for name in models)]
+    models = sorted(path.parent.name for path in (root / "models").glob("*/model.toml"))
+    return [*load_sources(root).values(), *(model_component(load_model(name, root=root)) for name in models)]
