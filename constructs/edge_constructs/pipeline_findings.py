@@ -60,7 +60,7 @@ def acknowledge_pipeline(stack: cdk.Stack, pipeline: pipelines.CodePipeline) -> 
         for violation in AwsSolutionsChecks().validate_scope(scope).violations:
             rule = violation.rule_name
             for resource in violation.violating_resources:
-                path = resource.construct_path
+                path = str(resource.construct_path)
                 finding = f"{path} {rule.removeprefix('AwsSolutions-')}"
                 reason = next((text for known, text in REASONS.items() if re.fullmatch(known, finding)), None)
                 if reason is not None:

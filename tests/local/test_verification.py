@@ -115,7 +115,7 @@ class Pipeline:
             StackName=stack, TemplateBody=json.dumps(template), Capabilities=["CAPABILITY_NAMED_IAM"]
         )
         waiter = cloudformation.get_waiter("stack_update_complete")
-        waiter.wait(StackName=stack, WaiterConfig={"Delay": 0.2, "MaxAttempts": 100})  # type: ignore[typeddict-item] -- a fraction works
+        waiter.wait(StackName=stack, WaiterConfig={"Delay": 0.2, "MaxAttempts": 100})
 
 
 @pytest.fixture
@@ -180,8 +180,14 @@ def test_a_release_passes_is_spoilt_and_is_restored(system: LocalSystem, pipelin
     good = system.assembly.version(inference)
 
     # A good release passes, and is kept; the roles can what they must and no more.
-    gate = {"writer": pipeline.writer, "first": False, "restoring": True, "recording": True, "wait_seconds": 90.0}
-    pass_gate(pipeline.reader, **gate)  # type: ignore[arg-type] -- of several types
+    gate: dict[str, Any] = {
+        "writer": pipeline.writer,
+        "first": False,
+        "restoring": True,
+        "recording": True,
+        "wait_seconds": 90.0,
+    }
+    pass_gate(pipeline.reader, **gate)
     assert "predictions, 0 failed" in "\n".join(pipeline.said)
     kept = read_last_good(pipeline.reader)
     assert kept is not None
@@ -211,7 +217,7 @@ def test_a_release_passes_is_spoilt_and_is_restored(system: LocalSystem, pipelin
     pipeline.change("dev-Release", crashing)
     predicted = len(list(system.events(inference, "prediction")))
     with pytest.raises(VerificationError) as caught:
-        pass_gate(pipeline.reader, **gate)  # type: ignore[arg-type] -- of several types
+        pass_gate(pipeline.reader, **gate)
     assert f"component {inference} {CRASHING} is BROKEN" in str(caught.value)
     assert "The last good release runs again" in str(caught.value)
     installed = pipeline.reader.client("greengrassv2").list_installed_components(coreDeviceThingName="dev-device-1")

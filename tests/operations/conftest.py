@@ -175,7 +175,7 @@ class Released:
         if self.target.stack_outputs(stack) == outputs and outputs:
             return  # CloudFormation refuses an update that changes nothing
         act(StackName=stack, TemplateBody=json.dumps(body))
-        cloudformation.get_waiter(waiter).wait(StackName=stack, WaiterConfig={"Delay": 0.1, "MaxAttempts": 200})  # type: ignore[typeddict-item] -- a fraction works
+        cloudformation.get_waiter(waiter).wait(StackName=stack, WaiterConfig={"Delay": 0.1, "MaxAttempts": 200})
 
     def release(self, version: str, *, digest: str = DIGEST) -> str:
         """Deploy a version to the first group, as the Models and Release stacks do."""

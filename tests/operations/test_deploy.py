@@ -166,7 +166,7 @@ def with_canaries(make_account: Any, bootstrapped: Any) -> Any:
 
 def test_the_fleet_follows_when_the_canaries_are_verified(with_canaries: Any) -> None:
     with_canaries.report_state(with_canaries.target.environment.canary_things[0], [])
-    release = ["dev/Fleet", "dev/Models", "dev/Release"]
+    release = ["dev/Fleet", "dev/Monitoring", "dev/Models", "dev/Release"]
     assert run_verifying(with_canaries) == [release, True, ["dev/Rollout", "--exclusively"], False]
 
 
