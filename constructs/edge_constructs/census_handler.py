@@ -28,6 +28,7 @@ logger = logging.getLogger("edge_constructs")
 logger.setLevel(logging.INFO)
 
 _NAMED = 20  # devices in a log line
+_PAGE = 250  # the most that IoT lists at once; it answers a few requests a second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,8 @@ class Census:
         self._await(expected, records, now)
 
     def _members(self, group: str) -> set[str]:
-        pages = self._iot.get_paginator("list_things_in_thing_group").paginate(thingGroupName=group)
+        paginator = self._iot.get_paginator("list_things_in_thing_group")
+        pages = paginator.paginate(thingGroupName=group, PaginationConfig={"PageSize": _PAGE})
         return {thing for page in pages for thing in page["things"]}
 
     def _is_silent(self, thing: str, records: Mapping[str, Record], now: float) -> bool:
