@@ -20,6 +20,7 @@ import boto3
 
 from edge_constructs.declared_models import DeclaredModel, read_declared
 from edge_constructs.fleet_metrics import DEVICES, OTHER_DIGEST, SILENT, FleetMetrics
+from edge_constructs.fleet_settings import FleetSettings, read_common
 from edge_constructs.heartbeat_record import KEY, Record
 from edge_constructs.heartbeat_table import AWAITED, HeartbeatTable
 
@@ -27,29 +28,20 @@ logger = logging.getLogger("edge_constructs")
 logger.setLevel(logging.INFO)
 
 _NAMED = 20  # devices in a log line
+_PAGE = 250  # the most that IoT lists at once; it answers a few requests a second
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the construct tells the function by its environment variables.
+@dataclass(frozen=True, kw_only=True)
+class Settings(FleetSettings):
+    """What the construct tells the function.
 
     Attributes:
-        table: the heartbeat table's name.
-        namespace: of the metrics.
-        fleet: the fleet's name.
         groups: the thing groups whose members are counted.
-        models: names of the declared models.
-        parameters: prefix of the parameters that tell what is declared.
         silent_seconds: who was not heard for so long is silent; new things have as long to speak first.
         rollout_seconds: for so long after a model was declared anew, its former digest is as good.
     """
 
-    table: str
-    namespace: str
-    fleet: str
     groups: tuple[str, ...]
-    models: tuple[str, ...]
-    parameters: str
     silent_seconds: float
     rollout_seconds: float
 
@@ -57,12 +49,8 @@ class Settings:
     def read(cls, variables: Mapping[str, str]) -> Settings:
         """Read them."""
         return cls(
-            table=variables["TABLE"],
-            namespace=variables["METRIC_NAMESPACE"],
-            fleet=variables["FLEET"],
+            **read_common(variables),
             groups=tuple(variables["THING_GROUPS"].split()),
-            models=tuple(variables["MODELS"].split()),
-            parameters=variables["DECLARED_MODELS"],
             silent_seconds=float(variables["SILENT_SECONDS"]),
             rollout_seconds=float(variables["ROLLOUT_SECONDS"]),
         )
@@ -114,7 +102,8 @@ class Census:
         self._await(expected, records, now)
 
     def _members(self, group: str) -> set[str]:
-        pages = self._iot.get_paginator("list_things_in_thing_group").paginate(thingGroupName=group)
+        paginator = self._iot.get_paginator("list_things_in_thing_group")
+        pages = paginator.paginate(thingGroupName=group, PaginationConfig={"PageSize": _PAGE})
         return {thing for page in pages for thing in page["things"]}
 
     def _is_silent(self, thing: str, records: Mapping[str, Record], now: float) -> bool:

@@ -12,7 +12,14 @@ from edge_constructs.acknowledge import acknowledge
 from edge_constructs.fleet_description import FleetDescription
 from edge_constructs.handler_function import HandlerFunction
 
-_MODULES = ("declared_models", "fleet_metrics", "heartbeat_message", "heartbeat_record", "heartbeat_table")
+_MODULES = (
+    "declared_models",
+    "fleet_metrics",
+    "fleet_settings",
+    "heartbeat_message",
+    "heartbeat_record",
+    "heartbeat_table",
+)
 
 
 class FleetFunction(HandlerFunction):

@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 
 from edge_constructs.declared_models import DeclaredModel, read_declared
 from edge_constructs.fleet_metrics import REFUSED, FleetMetrics
+from edge_constructs.fleet_settings import FleetSettings, read_common
 from edge_constructs.heartbeat_message import Heartbeat, HeartbeatError
 from edge_constructs.heartbeat_record import Counts, Record, advance
 from edge_constructs.heartbeat_table import ChangedMeanwhileError, HeartbeatTable
@@ -38,39 +39,25 @@ class Failures(TypedDict):
     batchItemFailures: list[dict[str, str]]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the construct tells the function by its environment variables.
+@dataclass(frozen=True, kw_only=True)
+class Settings(FleetSettings):
+    """What the construct tells the function; who is no canary counts in the fleet's group.
 
     Attributes:
-        table: the heartbeat table's name.
-        namespace: of the metrics.
-        fleet: the fleet's name, and the group of every device that is no canary.
         canary_group: the canaries' group.
         canaries: the canaries' things.
-        models: names of the declared models.
-        parameters: prefix of the parameters that tell what is declared.
     """
 
-    table: str
-    namespace: str
-    fleet: str
     canary_group: str
     canaries: frozenset[str]
-    models: Sequence[str]
-    parameters: str
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> Settings:
         """Read them."""
         return cls(
-            table=variables["TABLE"],
-            namespace=variables["METRIC_NAMESPACE"],
-            fleet=variables["FLEET"],
+            **read_common(variables),
             canary_group=variables["CANARY_GROUP"],
             canaries=frozenset(variables["CANARIES"].split()),
-            models=variables["MODELS"].split(),
-            parameters=variables["DECLARED_MODELS"],
         )
 
     def group_of(self, thing: str) -> str:

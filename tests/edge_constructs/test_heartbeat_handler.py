@@ -195,7 +195,7 @@ def test_the_last_two_declared_versions_are_told_apart_and_all_else_is_other(clo
     }
 
 
-@settings(max_examples=30)  # each makes clients of its own
+@settings(max_examples=30, deadline=None)  # each makes clients of its own
 @given(
     sent=st.lists(
         st.tuples(

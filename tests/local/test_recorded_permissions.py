@@ -84,7 +84,7 @@ def record(images: Path) -> Record:
     with LocalSystem(directory=DIRECTORY, stage="dev", overrides=overrides, notify=lambda _step: None) as system:
         system.synthesise()
         system.deploy()
-        roles = roles_of(system.aws, ["dev-Fleet", "dev-Models", "dev-Monitoring", "dev-Release"])
+        roles = roles_of(system.aws, list(stacks_of(system)))
         statements = {name: policies_of(system.aws, role) for name, role in roles.items()}
         assert {name: len(found) for name, found in statements.items()} == templates_of(system)
         evidence.take_census(system, stage="dev")  # the device is awaited
@@ -137,14 +137,21 @@ def policies_of(aws: EmbeddedAws, role: str) -> list[Statement]:
     return [statement for document in documents for statement in statements_of(document)]
 
 
+def stacks_of(system: LocalSystem) -> dict[str, dict[str, Any]]:
+    """The synthesised stacks: name to resources."""
+    folder = system.assembly.path / "assembly-dev"
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["artifacts"].values()
+    stacks = (item["properties"] for item in manifest if item["type"] == "aws:cloudformation:stack")
+    return {
+        stack["stackName"]: json.loads((folder / stack["templateFile"]).read_text("utf-8"))["Resources"]
+        for stack in stacks
+    }
+
+
 def templates_of(system: LocalSystem) -> dict[str, int]:
     """How many statements the synthesised templates give each role; a managed policy counts as one."""
     counts: dict[str, int] = {}
-    folder = system.assembly.path / "assembly-dev"
-    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["artifacts"].values()
-    for artifact in (item["properties"] for item in manifest if item["type"] == "aws:cloudformation:stack"):
-        stack = artifact["stackName"]
-        resources: dict[str, Any] = json.loads((folder / artifact["templateFile"]).read_text("utf-8"))["Resources"]
+    for stack, resources in stacks_of(system).items():
         for id_, resource in resources.items():
             if resource["Type"] == "AWS::IAM::Role":
                 counts[f"{stack}/{id_}"] = len(resource["Properties"].get("ManagedPolicyArns", ()))
