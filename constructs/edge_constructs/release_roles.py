@@ -54,7 +54,7 @@ class ReleaseRoles(Construct):
         trusted = iam.AccountPrincipal(account).with_conditions({"ArnEquals": {"aws:PrincipalArn": trusted_role_arn}})
         group_arns = [arn("iot", f"thinggroup/{name}") for name in groups]
         jobs, parameter_arn = arn("iot", "job/*"), arn("ssm", f"parameter{parameter}")
-        devices = arn("greengrass", "coreDevices:*")
+        devices, things = arn("greengrass", "coreDevices:*"), arn("iot", f"thing/{stack_prefix}-*")
 
         verifier = iam.Role(
             self,
@@ -77,7 +77,8 @@ class ReleaseRoles(Construct):
                 ],
                 [devices],
             ),
-            ("ReadJobs", _JOB_READING, [jobs, arn("iot", f"thing/{stack_prefix}-*")]),
+            ("ReadJobs", _JOB_READING, [jobs, things]),
+            ("ReadThings", ["iot:DescribeThing", "iot:GetThingShadow"], [things]),
             ("ReadGroups", ["iot:DescribeThingGroup"], group_arns),
             ("ReadHeartbeats", ["dynamodb:BatchGetItem"], [arn("dynamodb", f"table/{table}")]),
             ("ReadLastGood", ["ssm:GetParameter"], [parameter_arn]),
@@ -121,6 +122,6 @@ class ReleaseRoles(Construct):
             f"{place % 'greengrass'}:deployments:*": "Greengrass names its deployments itself.",
             devices: "Core devices come with the environment's file; reading those of others tells their versions.",
             jobs: "Greengrass names its jobs itself; they are only read.",
-            f"{place % 'iot'}:thing/{prefix}-*": "Executions of jobs are read by thing, and things come and go.",
+            f"{place % 'iot'}:thing/{prefix}-*": "Things come with the environment's file; they are only read.",
         }.items():
             acknowledge(verifier, rule=f"AwsSolutions-IAM5[Resource::{resource}]", reason=reason)

@@ -231,3 +231,23 @@ def test_a_release_passes_is_spoilt_and_is_restored(system: LocalSystem, pipelin
 
     # The same assembly cannot pass after that.
     assert "is not the group's active one" in pipeline.reason()
+
+    # And this is all that the roles asked for.
+    asked = {
+        role: {str(call.action) for call in system.aws.calls() if call.role == role}
+        for role in (pipeline.target.environment.verifier_role, pipeline.target.environment.restorer_role)
+    }
+    assert asked == {
+        "dev-verifier": {
+            "cloudformation:DescribeStacks",
+            "dynamodb:BatchGetItem",
+            "greengrass:GetCoreDevice",
+            "greengrass:GetDeployment",
+            "greengrass:ListDeployments",
+            "greengrass:ListEffectiveDeployments",
+            "greengrass:ListInstalledComponents",
+            "ssm:GetParameter",
+            "ssm:PutParameter",  # refused, as it should be
+        },
+        "dev-restorer": {"greengrass:CreateDeployment", "ssm:PutParameter"},
+    }
