@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge_constructs.heartbeat_record import MODEL_COUNTERS, Record
+from edge_constructs.heartbeat_table import HeartbeatTable
 from operations.target import Target
-
-_BATCH = 100  # keys of BatchGetItem
 
 
 @dataclass(frozen=True)
 class Counters:
-    """What was counted for a model since it was loaded; `seconds` are those of `predictions`, in all."""
+    """What was counted for a model since it was loaded, in the order of `MODEL_COUNTERS`; seconds of `predictions`."""
 
     predictions: float = 0
     failed: float = 0
@@ -94,30 +94,18 @@ class Window:
 
 def read_heartbeats(target: Target, things: Sequence[str]) -> dict[str, Heartbeat]:
     """The last heartbeat of each of the things that has sent one."""
-    client, table = target.client("dynamodb"), target.environment.heartbeat_table
-    found: dict[str, Heartbeat] = {}
-    keys = [{"DeviceName": {"S": thing}} for thing in things]
-    while keys:
-        batch, keys = keys[:_BATCH], keys[_BATCH:]
-        answer = client.batch_get_item(RequestItems={table: {"Keys": batch, "ConsistentRead": True}})
-        for item in answer.get("Responses", {}).get(table, []):
-            found[item["DeviceName"]["S"]] = _heartbeat(item)
-        keys += answer.get("UnprocessedKeys", {}).get(table, {}).get("Keys", [])
-    return found
+    table = HeartbeatTable(target.client("dynamodb"), target.environment.heartbeat_table)
+    return {thing: _heartbeat(record) for thing, record in table.read(things).items()}
 
 
-def _heartbeat(item: Mapping[str, Any]) -> Heartbeat:
-    models = item.get("Models", {}).get("M", {})
+def _heartbeat(record: Record) -> Heartbeat:
     return Heartbeat(
-        received=float(item["ReceivedAt"]["N"]),
-        sent=float(item["Timestamp"]["N"]),
-        models={name: _model(entry["M"]) for name, entry in models.items()},
+        received=float(record["ReceivedAt"]),
+        sent=float(record["Timestamp"]),
+        models={name: _model(entry) for name, entry in record["Models"].items()},
     )
 
 
 def _model(entry: Mapping[str, Any]) -> Model:
-    def number(name: str) -> float:
-        return float(entry.get(name, {"N": "0"})["N"])
-
-    counters = Counters(number("Predictions"), number("PredictionsFailed"), number("InferenceSeconds"))
-    return Model(digest=entry["ModelDigest"]["S"], counters=counters)
+    counted = (float(entry.get(name, 0)) for name in MODEL_COUNTERS)
+    return Model(digest=str(entry["ModelDigest"]), counters=Counters(*counted))

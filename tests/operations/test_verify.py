@@ -225,13 +225,3 @@ def test_some_silent_devices_may_be_tolerated(make_released: Any, script: Any) -
             assert f"  tolerated: {absent}: no core device has ever reported" in "\n".join(released.account.said)
         else:
             assert f"{absent}: no core device has ever reported" in failure(released, *beats, script=script)
-
-
-def test_more_devices_than_a_batch_are_read(make_released: Any) -> None:
-    from operations.heartbeats import read_heartbeats  # noqa: PLC0415 -- beside what it is held against
-
-    released = make_released()
-    names = [f"thing-{number}" for number in range(120)]
-    for name in names:
-        released.beat(name)
-    assert set(read_heartbeats(released.target, [*names, "absent"])) == set(names)
