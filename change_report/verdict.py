@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from change_report.artifacts import ComponentChange
 from change_report.environments import EnvironmentChange
 from change_report.model_changes import ModelChange
+from change_report.permissions import PermissionChange
 from change_report.resources import ResourceChange
 
 _LOSING = ("replaced", "may be replaced", "removed")
@@ -69,13 +70,21 @@ def _of(environment: EnvironmentChange) -> Iterator[Decision]:
         if resource.state and resource.action in _LOSING:
             kind = "state removed" if resource.action == "removed" else "state replaced"
             yield Decision(kind=kind, environments=(environment.title,), text=_lost(resource))
-    widened = [change for change in environment.permissions if change.direction == "widened"]
     beyond = f" (beyond what {environment.like} has)" if environment.like else ""
-    for change in widened:
-        reason = f" [{change.reason}]" if change.reason else ""
-        yield Decision(
-            kind="privilege widened", environments=(environment.title,), text=f"{change.text}{beyond}{reason}"
-        )
+    for text in _widened(environment.permissions):
+        yield Decision(kind="privilege widened", environments=(environment.title,), text=f"{text}{beyond}")
+
+
+def _widened(changes: Iterable[PermissionChange]) -> Iterator[str]:
+    """Statement by statement; what a new role, resource or component brings stands together."""
+    new: dict[str, list[str]] = {}
+    for change in changes:
+        if change.direction == "widened" and change.is_new:
+            new.setdefault(change.holder, []).append(change.text.removeprefix(change.holder).strip())
+        elif change.direction == "widened":
+            yield f"{change.text} [{change.reason}]" if change.reason else change.text
+    for holder, texts in new.items():
+        yield f"new: {holder} {'; '.join(texts)}"
 
 
 def _lost(resource: ResourceChange) -> str:

@@ -20,6 +20,7 @@ from stacks.snapshots import synthesise
 
 # What the report reads of a state of the project; the programs are needed where one runs from a clone's own code.
 _DATA = ("cdk.json", "components.lock", "component_src", "environments", "models", "package.json", "requirements.txt")
+_IF_THERE = ("delivery.toml",)
 _PROGRAMS = ("change_report", "constructs", "stacks")
 _NO_ONE = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 
@@ -104,7 +105,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose one commit is today's tree, with what the report reads of it, and its snapshots."""
     root = tmp_path_factory.mktemp("origin") / "project"
     ignored = shutil.ignore_patterns("__pycache__", "held_out")
-    for name in (*_DATA, *_PROGRAMS, "tests/environments"):
+    for name in (*_DATA, *_PROGRAMS, *filter(lambda name: (ROOT / name).exists(), _IF_THERE), "tests/environments"):
         source, target = ROOT / name, root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
