@@ -113,7 +113,9 @@ def _environment(
     like, comparable = _like(name, before, after) if status == "new" and name else ("", former)
     permissions = compare_permissions(collect(comparable), collect(latter), _ids(comparable) - _ids(latter))
     permissions += open_guards(comparable, latter)
-    if status != "new":
+    if status == "new":  # what the other environment may beyond it is no news
+        permissions = [change for change in permissions if change.direction == "widened"]
+    else:
         permissions += _unread(diffs, permissions)
     permissions += [change for stack, diff in diffs.items() for change in _rules(stack, diff)]
     deployments = [change for change in resources if change.type == DEPLOYMENT]

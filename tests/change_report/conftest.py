@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from change_report.__main__ import main
+from change_report.report import make_report
 from edge_constructs.component_lock import ComponentLock
 from stacks.components import ROOT, all_sources
 from stacks.snapshots import synthesise
@@ -53,9 +55,14 @@ class Clone:
         assert text.count(old) == 1, f"{path}: {old!r} stands there {text.count(old)} times"
         file.write_text(text.replace(old, new), encoding="utf-8")
 
-    def lock(self) -> None:
-        """`make lock`."""
+    def lock(self, name: str) -> tuple[str, str]:
+        """`make lock`: the versions of a component before and after it."""
+        before = self._version(name)
         ComponentLock.read(self.root / "components.lock").renewed(all_sources(self.root)).write()
+        return before, self._version(name)
+
+    def _version(self, name: str) -> str:
+        return list(json.loads((self.root / "components.lock").read_text(encoding="utf-8"))[name])[-1]
 
     def snapshots(self) -> None:
         """`make snapshots`."""
@@ -118,6 +125,12 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(root, "add", "--all")
     git(root, "commit", "--quiet", "--message=today")
     return root
+
+
+@pytest.fixture
+def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report is made once for all formats that a test asks for."""
+    monkeypatch.setattr("change_report.__main__.make_report", functools.cache(make_report))
 
 
 @pytest.fixture
