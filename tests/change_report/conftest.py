@@ -62,7 +62,8 @@ class Clone:
         return before, self._version(name)
 
     def _version(self, name: str) -> str:
-        return list(json.loads((self.root / "components.lock").read_text(encoding="utf-8"))[name])[-1]
+        histories: dict[str, dict[str, str]] = json.loads((self.root / "components.lock").read_text(encoding="utf-8"))
+        return list(histories[name])[-1]
 
     def snapshots(self) -> None:
         """`make snapshots`."""
