@@ -17,11 +17,15 @@ _LOSING = ("replaced", "may be replaced", "removed")
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Something that is not to happen without a person's yes; `environments` is empty where all are meant."""
+    """Something that is not to happen without a person's yes; `environments` is empty where all are meant.
+
+    `reason` says how it came, where that is known.
+    """
 
     kind: str
     environments: tuple[str, ...]
     text: str
+    reason: str = ""
 
 
 def decisions(environments: Iterable[EnvironmentChange], models: Iterable[ModelChange]) -> list[Decision]:
@@ -71,20 +75,22 @@ def _of(environment: EnvironmentChange) -> Iterator[Decision]:
             kind = "state removed" if resource.action == "removed" else "state replaced"
             yield Decision(kind=kind, environments=(environment.title,), text=_lost(resource))
     beyond = f" (beyond what {environment.like} has)" if environment.like else ""
-    for text in _widened(environment.permissions):
-        yield Decision(kind="privilege widened", environments=(environment.title,), text=f"{text}{beyond}")
+    for text, reason in _widened(environment.permissions):
+        yield Decision(
+            kind="privilege widened", environments=(environment.title,), text=f"{text}{beyond}", reason=reason
+        )
 
 
-def _widened(changes: Iterable[PermissionChange]) -> Iterator[str]:
-    """Statement by statement; what a new role, resource or component brings stands together."""
+def _widened(changes: Iterable[PermissionChange]) -> Iterator[tuple[str, str]]:
+    """Statement by statement, with how it came; what a new role, resource or component brings stands together."""
     new: dict[str, list[str]] = {}
     for change in changes:
         if change.direction == "widened" and change.is_new:
             new.setdefault(change.holder, []).append(change.text.removeprefix(change.holder).strip())
         elif change.direction == "widened":
-            yield f"{change.text} [{change.reason}]" if change.reason else change.text
+            yield change.text, change.reason
     for holder, texts in new.items():
-        yield f"new: {holder} {'; '.join(texts)}"
+        yield f"new: {holder} {'; '.join(texts)}", ""
 
 
 def _lost(resource: ResourceChange) -> str:

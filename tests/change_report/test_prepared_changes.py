@@ -238,3 +238,16 @@ def test_a_capture_budget_doubled(clone: Clone) -> None:
     kept = component["kept_defaults"]
     assert kept in ([], ["CaptureSpoolMaxBytes in dev, prod, staging"])
     assert bool(kept) == any("reaches new devices only" in note for note in told.report["notes"])
+
+
+def test_a_new_model_that_was_not_measured(clone: Clone) -> None:
+    folder = clone.root / "models"
+    shutil.copytree(folder / "digits", folder / "letters")
+    clone.edit("models/letters/model.toml", 'name = "digits"', 'name = "letters"')
+    clone.edit("models/letters/model.toml", "images = 360", "images = 0")
+    told = clone.report()
+    assert told.code == 3
+    assert told.decisions() == [
+        ("model without evaluation", "model letters: it was measured on no images: [evaluation] has none")
+    ]
+    assert told.report["decisions"][0]["text"] in told.report["summary"]
