@@ -16,8 +16,8 @@ from change_report.engine import EngineDiff, compare
 from change_report.guards import open_guards
 from change_report.leaves import Leaf, differing
 from change_report.permissions import PermissionChange, compare_permissions
-from change_report.resources import ResourceChange, resource_changes
-from change_report.sides import Side
+from change_report.resources import DEPLOYMENT, ResourceChange, resource_changes
+from change_report.sides import Settings, Side
 from change_report.statements import Templates, collect
 from change_report.usage import monthly_usage
 
@@ -26,7 +26,6 @@ PIPELINE = ""
 """The name of what belongs to no environment."""
 
 _ALARMS = ("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm")
-_DEPLOYMENT = "AWS::GreengrassV2::Deployment"
 # Keys that say nothing in a path that stands below a title.
 _ENVELOPE = ("Components", "ConfigurationUpdate", "Merge", "IotJobConfiguration", "DeploymentPolicies")
 
@@ -114,13 +113,15 @@ def _environment(
     like, comparable = _like(name, before, after) if status == "new" and name else ("", former)
     permissions = compare_permissions(collect(comparable), collect(latter), _ids(comparable) - _ids(latter))
     permissions += open_guards(comparable, latter)
-    if status != "new":
+    if status == "new":  # what the other environment may beyond it is no news
+        permissions = [change for change in permissions if change.direction == "widened"]
+    else:
         permissions += _unread(diffs, permissions)
     permissions += [change for stack, diff in diffs.items() for change in _rules(stack, diff)]
-    deployments = [change for change in resources if change.type == _DEPLOYMENT]
+    deployments = [change for change in resources if change.type == DEPLOYMENT]
     settings: list[Leaf] = []
     if status == "changed":
-        settings = list(differing(before.environments.get(name, {}), after.environments.get(name, {})))
+        settings = list(differing(*_settings(name, before, after)))
     if not (resources or settings or permissions or any(diff.others for diff in diffs.values())):
         status = "unchanged"
     return EnvironmentChange(
@@ -128,7 +129,7 @@ def _environment(
         namespace=str({**before.environments, **after.environments}.get(name, {}).get("namespace", name)),
         status=status,
         like=like,
-        resources=tuple(change for change in resources if change.type not in (*_ALARMS, _DEPLOYMENT)),
+        resources=tuple(change for change in resources if change.type not in (*_ALARMS, DEPLOYMENT)),
         others=tuple(
             f"{stack}: {kind} {', '.join(names)}"
             for stack, diff in diffs.items()
@@ -165,6 +166,13 @@ def _like(name: str, before: Side, after: Side) -> tuple[str, Templates]:
         text = re.sub(rf"\b{re.escape(former)}\b", latter, text)
     renamed: Templates = json.loads(text)
     return like, renamed
+
+
+def _settings(name: str, before: Side, after: Side) -> tuple[Settings, Settings]:
+    """With defaults; as they are written, where BASE's keys are not today's and its defaults are not known."""
+    if name in before.environments and name not in before.unchecked:
+        return before.environments[name], after.environments.get(name, {})
+    return before.written.get(name, {}), after.written.get(name, {})
 
 
 def _ids(templates: Templates) -> set[str]:
@@ -213,7 +221,7 @@ def _moves(deployments: Iterable[ResourceChange], *, pace: bool) -> Iterable[Lea
             added = change.action == "added"
             yield Leaf(path=(change.stack, told), before=None if added else "deployed", after=change.action)
         for leaf in change.leaves:
-            if leaf.path[0] == "DependsOn":
+            if leaf.path[0] in {"DependsOn", "Type"} or (change.action == "added" and not pace):
                 continue
             if (leaf.path[0] != "Components") == pace:
                 path = tuple(key for key in leaf.path if key not in _ENVELOPE)

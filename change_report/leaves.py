@@ -30,13 +30,17 @@ def differing(before: Any, after: Any, path: tuple[str, ...] = ()) -> Iterator[L
     """Every leaf of two JSON values that differs, in order; lists of plain values by what they lost and gained."""
     if before == after:
         return
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
+    # What is whole on one side only is told of by its leaves as well.
+    former, latter = _empty(before, after), _empty(after, before)
+    if isinstance(former, Mapping) and isinstance(latter, Mapping):
+        before, after = former, latter
         for key in dict.fromkeys([*before, *after]):
             yield from differing(before.get(key), after.get(key), (*path, str(key)))
     elif isinstance(before, list) and isinstance(after, list) and not _plain([*before, *after]):
         for number, (former, latter) in enumerate(itertools.zip_longest(before, after)):
             yield from differing(former, latter, (*path, str(number)))
-    elif isinstance(before, list) and isinstance(after, list):
+    elif isinstance(before or [], list) and isinstance(after or [], list) and (before or after):
+        before, after = before or [], after or []
         gone, come = [item for item in before if item not in after], [item for item in after if item not in before]
         if gone or come:
             yield Leaf(path=path, before=_list(gone), after=_list(come), items=True)
@@ -66,4 +70,13 @@ def _plain(items: list[Any]) -> bool:
 
 
 def _list(items: list[Any]) -> str | None:
-    return ", ".join(str(item) for item in items) or None
+    return ", ".join(str(text(item)) for item in items) or None
+
+
+def _empty(value: Any, other: Any) -> Any:
+    """Nothing, as an empty mapping where the other side is a mapping that is not."""
+    return {} if value is None and isinstance(other, Mapping) and other and not _is_reference(other) else value
+
+
+def _is_reference(value: Mapping[str, Any]) -> bool:
+    return len(value) == 1 and next(iter(value)).startswith(("Ref", "Fn::"))

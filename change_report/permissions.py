@@ -27,7 +27,7 @@ Statements = Mapping[Holder, frozenset[Statement]]
 class PermissionChange:
     """Something that is allowed now and was not, or the other way round; "moved" to content that replaces the former.
 
-    `reason` says how it came, where that is known.
+    `reason` says how it came, where that is known; `is_new` that nothing was said of the holder before.
     """
 
     direction: Direction
@@ -35,6 +35,7 @@ class PermissionChange:
     stack: str
     text: str
     reason: str = ""
+    is_new: bool = False
 
 
 def compare_permissions(before: Statements, after: Statements, gone: Collection[str] = ()) -> list[PermissionChange]:
@@ -63,6 +64,7 @@ def _of_holder(
             stack=holder.stack,
             text=_sentence(holder, verb, statement),
             reason=reason,
+            is_new=is_new,
         )
 
     widened, narrowed = _beyond(after, before, "Allow"), _beyond(before, after, "Allow")
@@ -70,8 +72,7 @@ def _of_holder(
     for statement in moved:
         yield change("moved", "", statement, "in place of the same on the former content")
     for statement in (one for one in widened if one not in moved):
-        reason = "new here" if is_new else _reason(statement, after, before)
-        yield change("widened", "", statement, reason)
+        yield change("widened", "", statement, "new here" if is_new else _reason(statement, after, before))
     if not is_gone:  # what a policy denied that goes with its resource
         for statement in _beyond(before, after, "Deny"):
             yield change("widened", "no longer denied: ", statement)

@@ -23,6 +23,7 @@ _ACTIONS: dict[str, Action] = {
     "WILL_DESTROY": "removed",
     "WILL_ORPHAN": "kept, but no longer managed",
 }
+DEPLOYMENT = "AWS::GreengrassV2::Deployment"
 # What is lost with a resource, beside those that the engine's model of CloudFormation calls stateful.
 _HOLDS = {
     "AWS::IoT::Policy": "certificates are attached to it by name",
@@ -70,7 +71,8 @@ def resource_changes(
 
 
 def _change(stack: str, found: EngineResource, before: Mapping[str, Any], after: Mapping[str, Any]) -> ResourceChange:
-    leaves = _leaves(before, after) if before and after else []
+    whole = found.type == DEPLOYMENT and after  # its pace is told of when it is new, too
+    leaves = _leaves(before, after) if (before and after) or whole else []
     state = _HOLDS.get(found.type, "it holds data" if found.stateful and found.type not in _EXPIRES else "")
     policy = "DeletionPolicy" if not after else "UpdateReplacePolicy"
     properties = (before or after).get("Properties", {})

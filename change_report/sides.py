@@ -40,6 +40,8 @@ class Side:
         versions: component to the version that the lock has for it.
         sources: component to what its artifact and recipe are made of.
         environments: environment to its settings, defaults included.
+        written: environment to its settings as its file has them.
+        unchecked: environments whose file does not pass today's checks, as a former state's may not: without defaults.
         pins: what the app is built with: package to version.
     """
 
@@ -49,6 +51,8 @@ class Side:
     versions: Mapping[str, str]
     sources: Mapping[str, ComponentSource]
     environments: Mapping[str, Settings]
+    written: Mapping[str, Settings]
+    unchecked: frozenset[str]
     pins: Mapping[str, str]
 
 
@@ -92,13 +96,18 @@ def read_today(root: Path) -> Today:
 
 
 def _side(root: Path, snapshots: Mapping[str, str]) -> Side:
+    paths = sorted((root / "environments").glob("*.toml"))
+    written = {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in paths}
+    checked = {path.stem: settings for path in paths if (settings := _settings(path)) is not None}
     return Side(
         root=root,
         templates=expand(snapshots),
         assets=json.loads(snapshots[ASSETS]) if ASSETS in snapshots else None,
         versions=_versions(root / "components.lock"),
         sources=_sources(root / "component_src"),
-        environments={path.stem: _settings(path) for path in sorted((root / "environments").glob("*.toml"))},
+        environments={**written, **checked},
+        written=written,
+        unchecked=frozenset(written) - frozenset(checked),
         pins=_pins(root),
     )
 
@@ -130,12 +139,11 @@ def _sources(folder: Path) -> dict[str, ComponentSource]:
     return found
 
 
-def _settings(path: Path) -> Settings:
+def _settings(path: Path) -> Settings | None:
     try:
         environment = load_environment(path, variables={})
     except EnvironmentFileError:
-        # A former state may have keys that there are none of today: as it is written, then, without defaults.
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return None
     settings: Settings = TypeAdapter(Environment).dump_python(environment, mode="json")
     return settings
 

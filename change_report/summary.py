@@ -52,9 +52,7 @@ def _sentences(report: Report) -> Iterator[str]:
         yield "nothing changes in any environment."
         return
     if found := together(report):
-        texts = "; ".join(
-            textwrap.shorten(decision_line(one).partition(" [")[0], _LINE, placeholder=" …") for one in found[:_FIRST]
-        )
+        texts = "; ".join(textwrap.shorten(decision_line(one), _LINE, placeholder=" …") for one in found[:_FIRST])
         more = f"; and {len(found) - _FIRST} more" if len(found) > _FIRST else ""
         yield f"needs a decision: {texts}{more}."
     else:
@@ -74,7 +72,7 @@ def _sentences(report: Report) -> Iterator[str]:
 
 
 def decision_line(one: Decision) -> str:
-    """A decision with where it is to be taken."""
+    """A decision and where it is to be taken."""
     text = brief(one.text)
     return f"{listed(one.environments)}: {text}" if one.environments else text
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from change_report.document import Block, Bullets, Document, Heading, Paragraph, Table, Tone
 
 WIDTH = 100
+_NAME_WIDTH = 52
 _STYLES: dict[Tone, str] = {"plain": "", "bad": "bold red", "good": "green", "soft": "dim"}
 
 
@@ -57,7 +58,12 @@ def _indented(console: Console, mark: str, text: str, style: str, by: int) -> No
 def _table(block: Table) -> RichTable:
     table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
     for number, column in enumerate(block.columns):
-        table.add_column(column, justify="right" if number in block.numbers else "left", overflow="fold")
+        longest = max((len(row[number]) for row in block.rows), default=0)
+        # What is told of is read first: it is broken last.
+        least = min(longest, _NAME_WIDTH) if number == 0 else None
+        table.add_column(
+            column, justify="right" if number in block.numbers else "left", overflow="fold", min_width=least
+        )
     for row in block.rows:
         table.add_row(*(Text(cell) for cell in row))
     return table

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from change_report.artifacts import ComponentChange
 from change_report.environments import EnvironmentChange
 from change_report.model_changes import ModelChange
+from change_report.permissions import PermissionChange
 from change_report.resources import ResourceChange
 
 _LOSING = ("replaced", "may be replaced", "removed")
@@ -16,11 +17,15 @@ _LOSING = ("replaced", "may be replaced", "removed")
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """Something that is not to happen without a person's yes; `environments` is empty where all are meant."""
+    """Something that is not to happen without a person's yes; `environments` is empty where all are meant.
+
+    `reason` says how it came, where that is known.
+    """
 
     kind: str
     environments: tuple[str, ...]
     text: str
+    reason: str = ""
 
 
 def decisions(environments: Iterable[EnvironmentChange], models: Iterable[ModelChange]) -> list[Decision]:
@@ -69,13 +74,23 @@ def _of(environment: EnvironmentChange) -> Iterator[Decision]:
         if resource.state and resource.action in _LOSING:
             kind = "state removed" if resource.action == "removed" else "state replaced"
             yield Decision(kind=kind, environments=(environment.title,), text=_lost(resource))
-    widened = [change for change in environment.permissions if change.direction == "widened"]
     beyond = f" (beyond what {environment.like} has)" if environment.like else ""
-    for change in widened:
-        reason = f" [{change.reason}]" if change.reason else ""
+    for text, reason in _widened(environment.permissions):
         yield Decision(
-            kind="privilege widened", environments=(environment.title,), text=f"{change.text}{beyond}{reason}"
+            kind="privilege widened", environments=(environment.title,), text=f"{text}{beyond}", reason=reason
         )
+
+
+def _widened(changes: Iterable[PermissionChange]) -> Iterator[tuple[str, str]]:
+    """Statement by statement, with how it came; what a new role, resource or component brings stands together."""
+    new: dict[str, list[str]] = {}
+    for change in changes:
+        if change.direction == "widened" and change.is_new:
+            new.setdefault(change.holder, []).append(change.text.removeprefix(change.holder).strip())
+        elif change.direction == "widened":
+            yield change.text, change.reason
+    for holder, texts in new.items():
+        yield f"new: {holder} {'; '.join(texts)}", ""
 
 
 def _lost(resource: ResourceChange) -> str:

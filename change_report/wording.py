@@ -49,7 +49,8 @@ def document(report: Report) -> Document:
 def _blocks(report: Report) -> Iterator[Block]:
     if found := together(report):
         yield Heading(text="Needs a decision")
-        yield Bullets(items=tuple(Item(text=f"{one.kind}: {decision_line(one)}", tone="bad") for one in found))
+        lines = [(f"{one.kind}: {decision_line(one)}", (brief(one.reason),) if one.reason else ()) for one in found]
+        yield Bullets(items=tuple(Item(text=text, tone="bad", below=below) for text, below in lines))
     if report.notes:
         yield Heading(text="Not to be missed")
         yield Bullets(items=tuple(Item(text=note) for note in report.notes))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -14,12 +15,14 @@ from typing import Any
 import pytest
 
 from change_report.__main__ import main
+from change_report.report import make_report
 from edge_constructs.component_lock import ComponentLock
 from stacks.components import ROOT, all_sources
 from stacks.snapshots import synthesise
 
 # What the report reads of a state of the project; the programs are needed where one runs from a clone's own code.
 _DATA = ("cdk.json", "components.lock", "component_src", "environments", "models", "package.json", "requirements.txt")
+_IF_THERE = ("delivery.toml",)
 _PROGRAMS = ("change_report", "constructs", "stacks")
 _NO_ONE = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 
@@ -52,9 +55,15 @@ class Clone:
         assert text.count(old) == 1, f"{path}: {old!r} stands there {text.count(old)} times"
         file.write_text(text.replace(old, new), encoding="utf-8")
 
-    def lock(self) -> None:
-        """`make lock`."""
+    def lock(self, name: str) -> tuple[str, str]:
+        """`make lock`: the versions of a component before and after it."""
+        before = self._version(name)
         ComponentLock.read(self.root / "components.lock").renewed(all_sources(self.root)).write()
+        return before, self._version(name)
+
+    def _version(self, name: str) -> str:
+        histories: dict[str, dict[str, str]] = json.loads((self.root / "components.lock").read_text(encoding="utf-8"))
+        return list(histories[name])[-1]
 
     def snapshots(self) -> None:
         """`make snapshots`."""
@@ -104,7 +113,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository whose one commit is today's tree, with what the report reads of it, and its snapshots."""
     root = tmp_path_factory.mktemp("origin") / "project"
     ignored = shutil.ignore_patterns("__pycache__", "held_out")
-    for name in (*_DATA, *_PROGRAMS, "tests/environments"):
+    for name in (*_DATA, *_PROGRAMS, *filter(lambda name: (ROOT / name).exists(), _IF_THERE), "tests/environments"):
         source, target = ROOT / name, root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
@@ -117,6 +126,12 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(root, "add", "--all")
     git(root, "commit", "--quiet", "--message=today")
     return root
+
+
+@pytest.fixture
+def remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report is made once for all formats that a test asks for."""
+    monkeypatch.setattr("change_report.__main__.make_report", functools.cache(make_report))
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ def changed(clone: Clone) -> Clone:
     return clone
 
 
+@pytest.mark.usefixtures("remembered")
 def test_every_format_tells_of_the_same_change(changed: Clone) -> None:
     said = {}
     for format_ in ("terminal", "markdown", "html", "json", "summary"):

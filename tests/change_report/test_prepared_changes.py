@@ -9,10 +9,13 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.change_report.conftest import Clone, Told
 
 AGENT = "com.edgemanager.Agent"
+DIGITS = "com.edgemanager.model.digits"
 ENVIRONMENTS = ("dev", "prod", "staging")
 
 
@@ -78,7 +81,7 @@ def test_a_model_version_bump(clone: Clone) -> None:
     labels.write_text(labels.read_text(encoding="utf-8").replace("7", "seven"), encoding="utf-8")
     clone.edit("models/digits/model.toml", 'version = "1.0"', 'version = "1.1"')
     clone.edit("models/digits/model.toml", "accuracy = 0.9778", "accuracy = 0.9801")
-    clone.lock()
+    versions = clone.lock(DIGITS)
     told = clone.report()
     assert told.code == 0, told.decisions()
     (model,) = told.report["models"]
@@ -90,10 +93,7 @@ def test_a_model_version_bump(clone: Clone) -> None:
     assert [(file["path"], file["before"], file["after"]) for file in model["files"]] == [("labels.txt", 20, 24)]
     assert model["unevaluated"] == ""
     assert model["notes"] == []
-    assert leaves(told, "dev", "deployment")["Release.dev.com.edgemanager.model.digits.ComponentVersion"] == (
-        "1.0.0",
-        "1.0.1",
-    )
+    assert leaves(told, "dev", "deployment")[f"Release.dev.{DIGITS}.ComponentVersion"] == versions
     # The packaging job writes the new package, and no longer the former: neither wider nor narrower.
     assert {direction for direction, _ in permissions(told, "dev")} == {"moved"}
 
@@ -102,10 +102,11 @@ def test_a_model_file_changed_under_an_old_version(clone: Clone) -> None:
     labels = clone.root / "models" / "digits" / "labels.txt"
     labels.write_text(labels.read_text(encoding="utf-8").replace("7", "seven"), encoding="utf-8")
     code, _, err = clone.run("--base", "HEAD")
-    assert code == 1
-    assert "com.edgemanager.model.digits 1.0.0 stands for other content" in err
+    assert code == 1, "a failure: there is nothing to tell of yet"
+    assert DIGITS in err
+    assert "stands for other content" in err
     assert "run `make lock`" in err
-    clone.lock()
+    clone.lock(DIGITS)
     told = clone.report()
     assert told.code == 3
     assert told.decisions() == [
@@ -120,16 +121,17 @@ def test_only_a_comment_changed_in_agent_code(clone: Clone) -> None:
     comment = "\n# As the contract has it.\n"
     source = clone.root / "component_src" / "agent" / "edge_agent" / "loader.py"
     source.write_text(source.read_text(encoding="utf-8") + comment, encoding="utf-8")
-    clone.lock()
+    before, after = clone.lock(AGENT)
     told = clone.report()
     assert told.code == 0
     (component,) = told.report["components"]
-    assert (component["name"], component["before"], component["after"]) == (AGENT, "1.0.0", "1.0.1")
+    assert (component["name"], component["before"], component["after"]) == (AGENT, before, after)
     assert component["size_after"] - component["size_before"] == len(comment)
     (file,) = component["files"]
     assert (file["path"], file["same_program"]) == ("edge_agent/loader.py", True)
-    assert "Agent 1.0.0 → 1.0.1 (comments and layout only)" in told.report["summary"]
-    assert [sorted(names) for names in told.report["alike"]] == [list(ENVIRONMENTS)]
+    assert f"Agent {before} → {after} (comments and layout only)" in told.report["summary"]
+    assert sorted(name for names in told.report["alike"] for name in names) == list(ENVIRONMENTS)
+    assert len(told.report["alike"]) < len(ENVIRONMENTS), "told of together"
     assert resources(told, "dev")["AgentVersion"] == "replaced"
     assert told.report["assets"] == ["Publisher/AgentArtifactAsset"]
 
@@ -148,6 +150,7 @@ def test_a_rollout_rate(clone: Clone) -> None:
         assert told.environment("prod")[part] == []
 
 
+@pytest.mark.usefixtures("remembered")
 def test_a_new_environment(clone: Clone) -> None:
     folder = clone.root / "environments"
     shutil.copy2(folder / "staging.toml", folder / "field.toml")
@@ -185,11 +188,11 @@ def test_a_dependency_bump(clone: Clone) -> None:
     pin = next(line for line in lines if line.startswith("grpcio==") and line.count("grpcio==") == 1)
     version = pin.removeprefix("grpcio==").split()[0]
     clone.edit(path, pin, pin.replace(version, "9.9.9"))
-    clone.lock()
+    _, after = clone.lock(AGENT)
     told = clone.report()
     assert told.code == 0
     (component,) = told.report["components"]
-    assert (component["name"], component["after"]) == (AGENT, "1.0.1")
+    assert (component["name"], component["after"]) == (AGENT, after)
     (file,) = component["files"]
     assert file["path"] == "requirements.txt"
     (moved,) = file["pins"]
@@ -223,7 +226,7 @@ def test_a_capture_budget_doubled(clone: Clone) -> None:
     clone.edit(
         "component_src/agent/recipe.json", '"CaptureSpoolMaxBytes": "268435456"', '"CaptureSpoolMaxBytes": "536870912"'
     )
-    clone.lock()
+    clone.lock(AGENT)
     told = clone.report()
     assert told.code == 0
     (component,) = told.report["components"]
@@ -235,3 +238,16 @@ def test_a_capture_budget_doubled(clone: Clone) -> None:
     kept = component["kept_defaults"]
     assert kept in ([], ["CaptureSpoolMaxBytes in dev, prod, staging"])
     assert bool(kept) == any("reaches new devices only" in note for note in told.report["notes"])
+
+
+def test_a_new_model_that_was_not_measured(clone: Clone) -> None:
+    folder = clone.root / "models"
+    shutil.copytree(folder / "digits", folder / "letters")
+    clone.edit("models/letters/model.toml", 'name = "digits"', 'name = "letters"')
+    clone.edit("models/letters/model.toml", "images = 360", "images = 0")
+    told = clone.report()
+    assert told.code == 3
+    assert told.decisions() == [
+        ("model without evaluation", "model letters: it was measured on no images: [evaluation] has none")
+    ]
+    assert told.report["decisions"][0]["text"] in told.report["summary"]
