@@ -4,7 +4,7 @@
 from edge_package.errors import PackageError
 from edge_package.manifest import MANIFEST_NAME, FileEntry, Manifest
 from edge_package.package import Package, build_package, make_manifest, read_package, write_directory
-from edge_package.package_file import read_package_file
+from edge_package.package_file import measure_package_file, read_package_file
 from edge_package.signature import SIGNATURE_NAME, SIGNATURE_SUFFIX, Signature
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Signature",
     "build_package",
     "make_manifest",
+    "measure_package_file",
     "read_package",
     "read_package_file",
     "write_directory",
