@@ -59,7 +59,7 @@ def test_a_restart_takes_over_captures_and_removes_what_is_none(files: CaptureFi
     (files.directory / "0003-0.payload").write_bytes(b"x")  # so was the writing of this one
     (files.directory / "0004.capture.part").write_bytes(b"x")
     again = CaptureFiles(files.directory)
-    assert dict(again.resume()) == {"0001.capture": encoded.size}
+    assert again.resume() == {"0001.capture": encoded.size}
     assert payloads(again.read("0001.capture")) == payloads(make_capture())
     again.remove("0001.capture")
     assert not list(files.directory.iterdir())
@@ -73,8 +73,10 @@ def test_a_damaged_payload_is_recognised_and_named(files: CaptureFiles, damage: 
     path.write_bytes(content[:-1] if damage == "cut" else b"X" + content[1:])
     if damage == "gone":
         path.unlink()
+    again = CaptureFiles(files.directory)  # after a power cut, say
+    again.resume()
     with pytest.raises(capture.UnreadableCaptureError, match=r"0001-3\.payload"):
-        files.read("0001.capture")
+        again.read("0001.capture")
 
 
 def test_a_capture_of_an_earlier_agent_is_read(files: CaptureFiles) -> None:
@@ -88,7 +90,7 @@ def test_a_capture_of_an_earlier_agent_is_read(files: CaptureFiles) -> None:
         "crc32": zlib.crc32(payload),
     }
     (files.directory / "0001.capture").write_bytes(json.dumps(head).encode() + b"\n" + payload)
-    assert dict(files.resume()) == {"0001.capture": len(json.dumps(head)) + 8001}
+    assert files.resume() == {"0001.capture": len(json.dumps(head)) + 8001}
     assert payloads(files.read("0001.capture")) == [payload]
 
 

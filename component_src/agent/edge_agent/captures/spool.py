@@ -334,7 +334,7 @@ class Spool:
         for directory in (self._batches_dir, self._history.directory):
             for part in directory.glob(f"*{PART_SUFFIX}"):
                 part.unlink()
-        left = dict(self._captures.resume())
+        left = self._captures.resume()
         done, batches = read_plans(self._history.directory), read_plans(self._batches_dir)
         for file, plan in done.items():  # a crash may have come between the rename and the removal
             self._remove(plan, self._history.add(file, plan))

@@ -10,7 +10,6 @@ from edge_agent.captures.capture import Capture, Encoded, Header, Payload, Unrea
 from edge_agent.files import PART_SUFFIX, make_directory, write_all, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 SUFFIX = ".capture"
@@ -29,6 +28,7 @@ class CaptureFiles:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._payloads: dict[str, tuple[Path, ...]] = {}
+        self._inherited: set[str] = set()  # from an earlier process
         make_directory(directory)
 
     def write(self, file: str, encoded: Encoded) -> None:
@@ -48,7 +48,9 @@ class CaptureFiles:
             self._payloads[file] = paths
 
     def read(self, file: str) -> Capture:
-        """Read a capture; its larger payloads stay in their files, which are verified.
+        """Read a capture; its larger payloads stay in their files.
+
+        Those that an earlier process wrote are verified: there may have been a power cut, which they need not survive.
 
         Raises:
             UnreadableCaptureError: A file is damaged or gone.
@@ -58,9 +60,10 @@ class CaptureFiles:
         except FileNotFoundError:
             raise UnreadableCaptureError("the file is gone") from None
         capture = decode(content, payload=lambda index: self._payload(file, index))
-        for item in capture.items:
-            if isinstance(item.data, Payload):
-                item.data.verify()
+        if file in self._inherited:
+            for item in capture.items:
+                if isinstance(item.data, Payload):
+                    item.data.verify()
         return capture
 
     def header(self, file: str) -> Header:
@@ -74,10 +77,11 @@ class CaptureFiles:
 
     def remove(self, file: str) -> None:
         """Remove a capture, if it is there."""
+        self._inherited.discard(file)
         for path in (self.directory / file, *self._payloads.pop(file, ())):
             path.unlink(missing_ok=True)
 
-    def resume(self) -> Iterator[tuple[str, int]]:
+    def resume(self) -> dict[str, int]:
         """The files that an earlier process left, the oldest first, with their bytes; what is no capture is removed."""
         sizes: dict[str, int] = {}
         for path in sorted(self.directory.glob(f"*{SUFFIX}")):
@@ -89,7 +93,8 @@ class CaptureFiles:
                 self._payloads[owner] = (*self._payloads.get(owner, ()), path)
             elif path.name.endswith((_PAYLOAD_SUFFIX, PART_SUFFIX)):
                 path.unlink()
-        yield from sizes.items()
+        self._inherited.update(sizes)
+        return sizes
 
     def _payload(self, file: str, index: int) -> Path:
         return self.directory / f"{file[: -len(SUFFIX)]}-{index}{_PAYLOAD_SUFFIX}"
