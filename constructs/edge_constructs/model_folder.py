@@ -88,7 +88,7 @@ class ModelFolder:
             ModelFolderError: a name breaks the manifest's rules.
         """
         source = self.folder / "model.toml"
-        files = {name: (self.folder / name).read_bytes() for name in self.files}
+        files = {name: functools.partial((self.folder / name).open, "rb") for name in self.files}
         try:
             return make_manifest(model_name=self.name, model_version=self.version, files=files)
         except PackageError as error:
