@@ -86,14 +86,14 @@ def test_the_packaging_jobs_own_package_is_recognised(aws: EmbeddedAws, digits: 
     assert "there already, the same bytes" in out
 
     # A package of several parts has no checksum of its whole.
-    name = {"Bucket": BUCKET, "Key": "parts/digits-1.0.tar.gz"}
+    place: dict[str, Any] = {"Bucket": BUCKET, "Key": "parts/digits-1.0.tar.gz"}
     body = s3.get_object(Bucket=BUCKET, Key="job/digits-1.0.tar.gz")["Body"].read()
-    upload = s3.create_multipart_upload(**name)["UploadId"]
-    part = s3.upload_part(**name, UploadId=upload, PartNumber=1, Body=body)
+    upload = s3.create_multipart_upload(**place)["UploadId"]
+    part = s3.upload_part(**place, UploadId=upload, PartNumber=1, Body=body)
     parts = [{"PartNumber": 1, "ETag": part["ETag"]}]
-    s3.complete_multipart_upload(**name, UploadId=upload, MultipartUpload={"Parts": parts})
+    s3.complete_multipart_upload(**place, UploadId=upload, MultipartUpload={"Parts": parts})
     assert "the same bytes" in edge_model("package", digits, "--output", f"s3://{BUCKET}/parts/")[1]
-    s3.put_object(**name, Body=body[:-1] + b"\xff")
+    s3.put_object(**place, Body=body[:-1] + b"\xff")
     code, _, err = edge_model("package", digits, "--output", f"s3://{BUCKET}/parts/")
     assert code == 1
     assert "expected nothing there, or the same bytes" in err
