@@ -15,6 +15,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic.dataclasses import dataclass
 
 from edge_constructs.compilation_settings import CompilationSettings
+from edge_constructs.packaging_settings import PackagingSettings
 
 # AWS's account number for documentation: what is synthesised without an account of one's own carries it.
 DOCUMENTATION_ACCOUNT = "111122223333"
@@ -196,6 +197,7 @@ class Environment:
     alarms: Alarms = Field(default_factory=Alarms)
     signing: Signing = Field(default_factory=Signing)
     compilation: CompilationSettings | None = None
+    packaging: PackagingSettings = Field(default_factory=PackagingSettings)
     inference: Inference
     detection: Detection | None = None
 
@@ -441,6 +443,17 @@ def _check_mode(environment: Environment, path: Path) -> None:
             raise EnvironmentFileError(
                 f'{path}: agent.deployment_enable: false is expected with edge_manager = "open", got true: the service '
                 "behind it is gone, and models are deployed as Greengrass components"
+            )
+        if environment.packaging.platform_os == "Windows":
+            raise EnvironmentFileError(
+                f'{path}: packaging.platform_os: "Linux" is expected with edge_manager = "open", got "Windows": our '
+                "agent's recipe is for Linux; leave the platform out, or write Linux"
+            )
+        if environment.packaging.resource_key:
+            raise EnvironmentFileError(
+                f'{path}: packaging.resource_key: none is expected with edge_manager = "open", got '
+                f"{environment.packaging.resource_key}: it encrypts the volume of SageMaker's job, and ours has none; "
+                "remove it (packaging.kms_key_id encrypts the packages)"
             )
         return
     if not environment.acknowledge_discontinued:

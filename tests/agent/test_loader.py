@@ -18,7 +18,8 @@ from awscrt.crypto import EC, ECExportFormat, ECType
 from edge_agent.errors import FailedPreconditionError, ResourceExhaustedError
 from edge_agent.loader import Loader
 from edge_agent.models import ModelRegistry
-from edge_package import SIGNATURE_NAME, PackageError, Signature, build_package, read_package
+from edge_package import SIGNATURE_NAME, PackageError, Signature, read_package
+from edge_package.package_stream import build_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -190,10 +191,12 @@ class TestRootOfTrust:
 
 class TestPackageFile:
     @pytest.fixture
-    def archive(self, tmp_path: Path, model_bytes: dict[str, bytes]) -> Path:
+    def archive(self, tmp_path: Path, model_bytes: dict[str, bytes], make_package: Callable[..., Path]) -> Path:
         target = tmp_path / "digits-1.0.tar.gz"
-        files = {"model.onnx": model_bytes["matmul"], "labels.txt": b"a\n"}
+        source = make_package({"model.onnx": model_bytes["matmul"], "labels.txt": b"a\n"})
+        files = {name: source / name for name in ("model.onnx", "labels.txt")}
         build_package(model_name="digits", model_version="1.0", files=files, target=target)
+        shutil.rmtree(source)
         return target
 
     def test_a_package_file_loads_like_its_directory(self, tmp_path: Path, loader: Loader, archive: Path) -> None:

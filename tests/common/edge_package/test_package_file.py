@@ -16,20 +16,29 @@ from hypothesis import strategies as st
 
 from edge_package import (
     MANIFEST_NAME,
+    SIGNATURE_NAME,
     PackageError,
-    build_package,
     make_manifest,
     measure_package_file,
     read_package_file,
 )
+from edge_package.package_stream import PackageWriter
 
 FILES = {"model.onnx": b"weights", "labels/en.txt": b"zero\none\n"}
+
+
+def build(target: Path) -> None:
+    with target.open("wb") as stream:
+        writer = PackageWriter(stream, model_name="digits", model_version="1.0")
+        for name in sorted(FILES):
+            writer.add(name, len(FILES[name]), io.BytesIO(FILES[name]))
+        writer.finish()
 
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     target = tmp_path / "digits-1.0.tar.gz"
-    build_package(model_name="digits", model_version="1.0", files=FILES, target=target)
+    build(target)
     return target
 
 
@@ -149,6 +158,13 @@ def test_what_will_be_held_is_known_without_holding_it(tmp_path: Path) -> None:
     assert peak < 1 << 20
 
 
+@pytest.mark.parametrize("name", [".hidden", "labels/.hidden", SIGNATURE_NAME])
+def test_a_name_that_the_packaging_job_refuses_is_refused_here_as_well(name: str, tmp_path: Path) -> None:
+    members = [(tarfile.TarInfo(path), content) for path, content in {**FILES, name: b""}.items()]
+    with pytest.raises(PackageError, match="package path"):
+        read_package_file(packed(tmp_path, members), max_bytes=1 << 20)
+
+
 def test_what_is_no_package_is_refused(tmp_path: Path, package: Path) -> None:
     cases = {
         "text.tar.gz": b"hello",
@@ -170,7 +186,7 @@ def test_what_is_no_package_is_refused(tmp_path: Path, package: Path) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], tuple[Path, bytes]]:
     target = tmp_path_factory.mktemp("package") / "whole.tar.gz"
-    build_package(model_name="digits", model_version="1.0", files=FILES, target=target)
+    build(target)
     return lambda: (target, gzip.decompress(target.read_bytes()))
 
 
