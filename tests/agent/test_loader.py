@@ -221,10 +221,11 @@ class TestPackageFile:
             loader.open(archive)
 
     def test_what_a_package_file_unpacks_to_is_reserved_before_any_of_it_is_held(
-        self, tmp_path: Path, loader: Loader, model_bytes: dict[str, bytes]
+        self, tmp_path: Path, loader: Loader, make_package: Callable[..., Path], model_bytes: dict[str, bytes]
     ) -> None:
         archive = tmp_path / "shrunk.tar.gz"
-        files = {"model.onnx": model_bytes["matmul"], "zeros.bin": bytes(600_000)}
+        source = make_package({"model.onnx": model_bytes["matmul"], "zeros.bin": bytes(600_000)})
+        files = {name: source / name for name in ("model.onnx", "zeros.bin")}
         build_package(model_name="digits", model_version="1.0", files=files, target=tmp_path / "stored.tar.gz")
         archive.write_bytes(gzip.compress(gzip.decompress((tmp_path / "stored.tar.gz").read_bytes()), 9))
         assert archive.stat().st_size < 10_000
