@@ -123,6 +123,10 @@ format: $(VENV)/dev.stamp ## let ruff mend what it can
 lock: $(VENV)/dev.stamp ## allot versions in components.lock to changed components
 	@PYTHONPATH=$(SOURCES) $(PY) -m stacks.lock
 
+.PHONY: wheels
+wheels: $(VENV)/dev.stamp ## fetch the Python packages that components carry (environments with artifacts.wheels = true)
+	@PYTHONPATH=$(SOURCES) $(PY) -m stacks.wheels
+
 .PHONY: snapshots
 snapshots: $(VENV)/dev.stamp ## renew tests/snapshots after a change of the stacks that is meant
 	@PYTHONPATH=$(SOURCES) $(PY) -m stacks.snapshots

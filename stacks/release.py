@@ -18,7 +18,7 @@ from stacks.configuration import agent_configuration, inference_configuration, t
 from stacks.environment import Environment, EnvironmentFileError, Inference
 from stacks.fleet import log_retention
 from stacks.models import model_prefix
-from stacks.variants import SAGEMAKER_AGENT, deployed_inference, deployed_model
+from stacks.variants import SAGEMAKER_AGENT, carrying_wheels, deployed_inference, deployed_model
 
 
 class ReleaseStack(cdk.Stack):
@@ -115,15 +115,16 @@ class ReleaseStack(cdk.Stack):
             log_retention=log_retention(environment),
         )
         trust = trust_configuration(environment, keys.public_keys)
-        source = self._sources["agent"]
+        source = carrying_wheels(environment, self._sources["agent"])
         return DeployedComponent.of(self._published("Agent", source, self._lock.version_of(source)), {**merge, **trust})
 
     def _published(self, id_: str, source: ComponentSource, version: str) -> GreengrassComponent:
         prefix = f"components/{self._environment.namespace}.{source.name}/{version}"
-        (file,) = source.artifacts
-        artifact = self._publisher.publish(f"{id_}Artifact", files=source.files, key=f"{prefix}/{file}")
         component = self._component(id_, source, version, prefix)
-        component.resource.node.add_dependency(artifact)  # the service reads the artifact when the version is made
+        archives = {source.artifacts[0]: source.files, **source.further}
+        for number, (file, files) in enumerate(archives.items()):
+            artifact = self._publisher.publish(f"{id_}Artifact{number or ''}", files=files, key=f"{prefix}/{file}")
+            component.resource.node.add_dependency(artifact)  # the service reads artifacts when the version is made
         return component
 
     def _component(self, id_: str, source: ComponentSource, version: str, prefix: str) -> GreengrassComponent:

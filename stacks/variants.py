@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from edge_constructs.compilation_job import compilation_key
 from edge_constructs.component_source import ComponentSource, model_component, with_agent
 from edge_constructs.model_folder import ModelFolder
-from stacks.components import load_model
+from edge_constructs.wheels import with_wheels
+from stacks.components import WHEELS, load_model
 from stacks.environment import Environment
 
 SAGEMAKER_AGENT = "aws.greengrass.SageMakerEdgeManager"
@@ -30,9 +32,22 @@ def deployed_model(environment: Environment, model: ModelFolder) -> ComponentSou
 
 def deployed_inference(environment: Environment, source: ComponentSource, *, own_agent: str) -> ComponentSource:
     """An inference component of this environment: the same artifact under either agent, and another recipe."""
-    if environment.edge_manager == "open":
+    if environment.edge_manager != "open":
+        requirement = ">=1.0.0 <2.0.0"
+        source = with_agent(source, own=own_agent, agent=SAGEMAKER_AGENT, requirement=requirement, variant=_SAGEMAKER)
+    return carrying_wheels(environment, source)
+
+
+def carrying_wheels(environment: Environment, source: ComponentSource) -> ComponentSource:
+    """A component with an artifact of its own, with the wheels that this environment's devices install.
+
+    Raises:
+        WheelsError: they were not fetched, or are others than the lock file's.
+    """
+    targets = environment.artifacts.targets
+    if targets is None:
         return source
-    return with_agent(source, own=own_agent, agent=SAGEMAKER_AGENT, requirement=">=1.0.0 <2.0.0", variant=_SAGEMAKER)
+    return with_wheels(source, targets, folder=WHEELS / targets.variant / Path(source.artifacts[0]).stem)
 
 
 def made_of(environment: Environment, model: ModelFolder) -> str:
@@ -58,4 +73,5 @@ def environment_sources(environment: Environment, sources: Mapping[str, Componen
     used = [environment.inference, *([environment.detection] if environment.detection else [])]
     own = sources["agent"].name
     inference = [deployed_inference(environment, sources[folder], own_agent=own) for folder in _INFERENCE]
-    return [*inference, *(deployed_model(environment, load_model(one.model)) for one in used)]
+    agent = [carrying_wheels(environment, sources["agent"])] if environment.edge_manager == "open" else []
+    return [*agent, *inference, *(deployed_model(environment, load_model(one.model)) for one in used)]

@@ -23,8 +23,9 @@ EXCLUDED = ("__pycache__", "*.pyc", "recipe.json", "requirements.in", ".DS_Store
 class ComponentSource:
     """One component, the same for every environment.
 
-    `artifacts` are the names of the files that are published for it. `files` are those of a zip artifact; a model
-    component has none: package and signature come from the packaging job, and `content_digest` is the model digest.
+    `artifacts` are the names of the files that are published for it. `files` are those of a zip artifact, the first of
+    them, and `further` those of the zips after it by their names. A model component has none: package and signature
+    come from the packaging job, and `content_digest` is the model digest.
 
     `variant` names what an environment's settings made another component of the same name of; blank for the plain one.
     It says which settings, not which content: it stays as the component's content moves on.
@@ -34,6 +35,7 @@ class ComponentSource:
     content_digest: str
     artifacts: tuple[str, ...] = ()
     files: Mapping[str, FileContent] = field(default_factory=dict)
+    further: Mapping[str, Mapping[str, FileContent]] = field(default_factory=dict)
     variant: str = ""
 
     @property
