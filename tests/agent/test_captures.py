@@ -279,21 +279,38 @@ class TestDamage:
         assert records(tmp_path / "capture") == ["a", "b"]
         assert not list(tmp_path.rglob("*.part"))
 
-    def test_a_full_disk_refuses_new_captures_and_takes_them_again(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("size", [8, 5000])
+    @pytest.mark.parametrize(
+        ("code", "refusal", "message"),
+        [
+            (errno.ENOSPC, ResourceExhaustedError, r"'a': expected room on the disk of .*, it is full; make room"),
+            (errno.EROFS, FailedPreconditionError, r"'a': expected that .* can be written, got Read-only file system"),
+            (errno.EIO, FailedPreconditionError, r"'a': expected that .* can be written, got Input/output error"),
+        ],
+    )
+    def test_a_failing_disk_refuses_new_captures_and_takes_them_again(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        code: int,
+        refusal: type[Exception],
+        message: str,
+        size: int,
     ) -> None:
         captures = Captures(tmp_path / "spool", make_settings(tmp_path), Metrics())
 
-        def fail(*_: object) -> None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        def fail(*_: object, **__: object) -> None:
+            raise OSError(code, os.strerror(code))
 
         monkeypatch.setattr(Path, "open", fail)
-        with pytest.raises(ResourceExhaustedError, match=r"disk of .* is full"):
-            captures.add(make_capture("a"), handle="m")
+        with pytest.raises(refusal, match=message):
+            captures.add(make_capture("a", size=size), handle="m")
         monkeypatch.undo()
         with pytest.raises(NotFoundError):
             captures.status("a")
-        captures.add(make_capture("a"), handle="m")
+        assert captures.usage() == (0, 0)
+        captures.add(make_capture("a", size=size), handle="m")
         assert captures._metrics.counters()["captures_refused"] == 1
 
 

@@ -17,7 +17,13 @@ from edge_agent.captures.capture import Capture, Header, UnreadableCaptureError,
 from edge_agent.captures.history import History, Status, read_plans
 from edge_agent.captures.plan import Member, Plan
 from edge_agent.captures.store import SUFFIX, CaptureFiles
-from edge_agent.errors import AlreadyExistsError, NotFoundError, ResourceExhaustedError
+from edge_agent.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    NotFoundError,
+    RefusedError,
+    ResourceExhaustedError,
+)
 from edge_agent.files import PART_SUFFIX, Group, make_directory, sync_directory, write_durably, write_whole
 
 if TYPE_CHECKING:
@@ -96,6 +102,7 @@ class Spool:
         Raises:
             AlreadyExistsError: Its id is known.
             ResourceExhaustedError: The buffer, the spool or the disk is full.
+            FailedPreconditionError: The disk cannot be written.
         """
         encoded = encode(capture)
         size, capture_id = encoded.size, capture.header.capture_id
@@ -115,10 +122,8 @@ class Spool:
                 self._accepting -= 1
                 self._in_progress.discard(capture_id)
                 self._bytes -= size
-            if isinstance(error, OSError) and error.errno in _FULL:
-                raise ResourceExhaustedError(
-                    f"capture {capture_id!r}: the disk of {self._captures.directory} is full"
-                ) from error
+            if isinstance(error, OSError):
+                raise _refused(capture_id, self._captures.directory, error) from error
             raise
         with self._changed:
             self._accepting -= 1
@@ -367,3 +372,15 @@ class Spool:
             return
         self._pending[file] = Pending(file, header, time.monotonic())
         self._in_progress.add(header.capture_id)
+
+
+def _refused(capture_id: str, directory: Path, error: OSError) -> RefusedError:
+    """What to tell a caller whose capture the disk did not take."""
+    if error.errno in _FULL:
+        return ResourceExhaustedError(
+            f"capture {capture_id!r}: expected room on the disk of {directory}, it is full; make room, and capture again"
+        )
+    return FailedPreconditionError(
+        f"capture {capture_id!r}: expected that {directory} can be written, got {error.strerror}; capture again when "
+        "the disk is well"
+    )
