@@ -32,15 +32,7 @@ from stacks.wheels import fetch_component, requirements_for
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 MACHINE = platform.machine()
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "aarch64"}
-SETTINGS = """
-devices = ["device-1"]
-[greengrass]
-nucleus_version = "2.14.3"
-token_exchange_service_version = "2.0.3"
-[inference]
-model = "digits"
-[artifacts]
-"""
+SETTINGS = (ROOT / "environments/dev.toml").read_text() + "\n[artifacts]\n"
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,8 @@ class Group:
 
     def _opened(self, descriptor: int) -> None:
         # The disk begins now, with all files at the same time; to wait for them one after the other is shorter then.
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        with contextlib.suppress(OSError):  # it is but advice
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         if len(self._open) >= self._MOST_OPEN:
             self._sync()
 

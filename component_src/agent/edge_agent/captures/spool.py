@@ -378,7 +378,7 @@ def _refused(capture_id: str, directory: Path, error: OSError) -> RefusedError:
     """What to tell a caller whose capture the disk did not take."""
     if error.errno in _FULL:
         return ResourceExhaustedError(
-            f"capture {capture_id!r}: expected room on the disk of {directory}, it is full; make room, and capture again"
+            f"capture {capture_id!r}: expected room on the disk of {directory}, it is full; make room, capture again"
         )
     return FailedPreconditionError(
         f"capture {capture_id!r}: expected that {directory} can be written, got {error.strerror}; capture again when "
