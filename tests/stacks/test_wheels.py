@@ -26,6 +26,7 @@ from stacks import application
 from stacks.application import build_app
 from stacks.components import LOCK, ROOT, WHEELS, load_sources
 from stacks.environment import Environment, EnvironmentFileError, load_environment
+from stacks.lock import main as lock_main
 from stacks.variants import environment_sources
 from stacks.wheels import fetch_component, requirements_for
 
@@ -75,6 +76,17 @@ class TestSettings:
         with pytest.raises(WheelsError, match=expected):
             environment_sources(environment, load_sources())
         assert WheelsError in application.INPUT_ERRORS
+
+    def test_the_lock_waits_for_them_and_says_so(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "apart.toml").write_text(SETTINGS + 'wheels = true\npythons = ["3.9"]')
+        monkeypatch.setattr("stacks.variants.WHEELS", tmp_path)
+        monkeypatch.setattr("stacks.lock.FOLDERS", [tmp_path])
+        before = LOCK.read_bytes()
+        assert lock_main() == 1
+        assert "run `make wheels`" in capsys.readouterr().err
+        assert LOCK.read_bytes() == before
 
 
 class TestMarkers:
