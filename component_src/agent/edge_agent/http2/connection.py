@@ -112,9 +112,7 @@ class Connection:
                 exchange = self._frames.next()
                 if exchange is None:
                     continue
-                if self._source.waiting:  # what has come already must not wait for an answer
-                    self._host.run(functools.partial(self._answer_and_read, exchange))
-                    continue
+                exchange = self._last_of_those_here(exchange)
                 self._stop_reading()
                 if not self._answer(exchange):
                     return
@@ -126,6 +124,19 @@ class Connection:
         except Exception:  # noqa: BLE001 # it ends this connection, and no other
             log_defect(_LOG, where="connection")
         self._end()
+
+    def _last_of_those_here(self, exchange: Exchange) -> Exchange:
+        """Let others answer while more calls are here already, and keep the last one."""
+        try:
+            while self._source.has_frame():
+                another = self._frames.next()
+                if another is not None:
+                    self._host.run(functools.partial(self._answer_and_read, exchange))
+                    exchange = another
+        except BaseException:
+            self._host.end_call()  # the connection ends, and with it this call, which will not run
+            raise
+        return exchange
 
     def _stop_reading(self) -> None:
         with self._lock:

@@ -25,10 +25,12 @@ class Source:
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._start = self._end = 0
 
-    @property
-    def waiting(self) -> bool:
-        """Whether more has been received than was read."""
-        return self._end > self._start
+    def has_frame(self) -> bool:
+        """Whether a whole frame has been received already."""
+        received = self._end - self._start
+        if received < frames.HEAD_BYTES:
+            return False
+        return received >= frames.HEAD_BYTES + frames.read_head(self._buffer, self._start).length
 
     def head(self) -> frames.Head:
         """Read a frame's head."""
