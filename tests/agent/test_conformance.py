@@ -17,12 +17,15 @@ import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from edge_agent.transport import GRPCIO, HTTP2
 from edge_package import write_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.agent.conftest import AgentProcess
+
+pytestmark = pytest.mark.parametrize("transport", [HTTP2, GRPCIO], indirect=True, scope="module")
 
 Kind = descriptor_pb2.FieldDescriptorProto
 STRING, BYTES, ENUM, INT32 = Kind.TYPE_STRING, Kind.TYPE_BYTES, Kind.TYPE_INT32, Kind.TYPE_INT32
