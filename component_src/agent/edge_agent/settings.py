@@ -13,7 +13,7 @@ from edge_agent.agent_file import IotCredentials
 from edge_agent.engines import NATIVE_ALWAYS, NATIVE_NEVER, NATIVE_SIGNED
 from edge_agent.parameter_reader import ParameterReader, SettingsError
 from edge_agent.transport import GRPCIO, HTTP2
-from edge_contract.client import MAX_MESSAGE_BYTES
+from edge_contract.limits import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
 from edge_agent.files import make_directory
-from edge_contract.client import MAX_SOCKET_PATH_BYTES
+from edge_contract.limits import MAX_SOCKET_PATH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

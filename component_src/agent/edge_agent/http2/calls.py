@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Callable, Protocol
 
 from edge_agent.http2 import frames, headers
 from edge_agent.http2.exchange import Exchange
@@ -48,6 +49,9 @@ class Limits(Protocol):
 
     def release(self, count: int) -> None:
         """Room is free again."""
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Let another thread do something."""
 
     def expect(self, timed: Timed) -> None:
         """Call ``late`` when its deadline is over."""
@@ -108,10 +112,10 @@ class Calls:
             if self._leaving:
                 return None  # the peer knows by the GOAWAY that it was not heard
             self.last_stream = stream
-        if len(self._incoming) + len(self._answering) >= self.most_streams:
+        if self._sink.open(stream) > self.most_streams:
+            self._sink.forget(stream)
             self._sink.control(frames.rst_stream(stream, ErrorCode.REFUSED_STREAM))
             return None
-        self._sink.open(stream)
         if head.method != b"POST" or not head.content_type.startswith(_CONTENT_TYPE):
             status = _HTTP_NO_METHOD if head.method != b"POST" else _HTTP_NO_TYPE
             self._sink.refusal(stream, headers.http_refusal(status), reset=not ended)
@@ -191,8 +195,10 @@ class Calls:
 
     def _late(self, exchange: Exchange) -> None:
         details = "the caller's time was over before its request had come"
-        self.refuse(exchange, Answer(code=Code.DEADLINE_EXCEEDED, details=details), reset=True)
         exchange.end()
+        # The overseer, whose thread this is, must not wait for a peer that reads nothing.
+        answer = Answer(code=Code.DEADLINE_EXCEEDED, details=details)
+        self._limits.run(functools.partial(self.refuse, exchange, answer, reset=True))
 
     def _forget(self, exchange: Exchange) -> None:
         if exchange.deadline is not None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _GREETING_SECONDS = 10.0
+_ANSWERS = 2  # of the longest kind, that may wait until the client takes them
 
 
 class Host(calls.Limits, Protocol):
@@ -38,9 +39,6 @@ class Host(calls.Limits, Protocol):
 
     service: Service
     overseer: Overseer
-
-    def run(self, work: Callable[[], None]) -> None:
-        """Let another thread do something."""
 
     def gone(self, connection: Connection) -> None:
         """The connection has ended."""
@@ -67,7 +65,7 @@ class Connection:
         self._socket = accepted
         self._host = host
         self._source = Source(accepted.recv_into)
-        self._sink = Sink(accepted)
+        self._sink = Sink(accepted, most_waiting=_ANSWERS * host.most_bytes)
         self._calls = calls.Calls(host, self._sink)
         self._frames = FrameReader(self._source, self._sink, self._calls, host)
         self._lock = threading.Lock()

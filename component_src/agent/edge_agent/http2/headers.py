@@ -6,11 +6,14 @@ from __future__ import annotations
 import functools
 import re
 import urllib.parse
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import hpack
 
 from edge_agent.http2.frames import ConnectionFaultError, ErrorCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: Longest list of headers, counted as RFC 9113 counts it; gRPC's own bound is 8 to 16 KiB.
 LONGEST_LIST = 16 * 1024
@@ -77,9 +80,9 @@ class HeadReader:
         return found
 
 
-def _request_head(fields: object) -> RequestHead:
+def _request_head(fields: Iterable[tuple[bytes, bytes]]) -> RequestHead:
     head = RequestHead()
-    for name, value in fields:  # type: ignore[attr-defined] # pairs of bytes, which its types leave open
+    for name, value in fields:
         if name == b":path":
             head = head._replace(path=bytes(value))
         elif name == b":method":

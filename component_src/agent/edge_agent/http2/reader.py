@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 from edge_agent.http2 import frames, headers
 from edge_agent.http2.exchange import CUT, Exchange
@@ -41,6 +41,16 @@ class FrameReader:
         self._limits = limits
         self._heads = headers.HeadReader()
         self._received = 0  # bytes since the peer was last given credit
+        self._acts: dict[int, Callable[[Head, bytes], None]] = {
+            frames.SETTINGS: self._settings,
+            frames.PING: self._ping,
+            frames.WINDOW_UPDATE: self._window_update,
+            frames.RST_STREAM: self._rst_stream,
+            frames.PRIORITY: self._priority,
+            frames.GOAWAY: self._goaway,
+            frames.PUSH_PROMISE: self._unexpected,
+            frames.CONTINUATION: self._unexpected,
+        }
 
     def greet(self) -> None:
         """Say what is expected of the peer."""
@@ -129,31 +139,45 @@ class FrameReader:
 
     def _other(self, head: Head) -> None:
         payload = self._payload(head)
-        kind, stream = head.kind, head.stream
-        if kind in {frames.SETTINGS, frames.PING, frames.GOAWAY} and stream:
-            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"frame type {kind}: expected stream 0, got {stream}")
-        if kind == frames.SETTINGS and not head.flags & frames.ACK:
+        act = self._acts.get(head.kind)
+        if act is not None:  # what is unknown is stepped over
+            act(head, payload)
+
+    def _settings(self, head: Head, payload: bytes) -> None:
+        _of_the_connection(head)
+        if not head.flags & frames.ACK:
             self._sink.apply(frames.read_settings(payload))
-        elif kind == frames.SETTINGS and payload:
-            raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS: expected nothing in an acknowledgement")
-        elif kind == frames.PING:
-            _expect(len(payload) == _PING_BYTES, head)
-            if not head.flags & frames.ACK:
-                self._sink.control(frames.frame(frames.PING, frames.ACK, 0, payload))
-        elif kind == frames.WINDOW_UPDATE:
-            if stream:
-                self._known(head)
-            self._sink.widen(stream, frames.read_window_update(payload))
-        elif kind == frames.RST_STREAM:
-            frames.number(payload)
+        else:
+            _expect(not payload, head)
+
+    def _ping(self, head: Head, payload: bytes) -> None:
+        _of_the_connection(head)
+        _expect(len(payload) == _PING_BYTES, head)
+        if not head.flags & frames.ACK:
+            self._sink.control(frames.frame(frames.PING, frames.ACK, 0, payload))
+
+    def _window_update(self, head: Head, payload: bytes) -> None:
+        if head.stream:
             self._known(head)
-            self._calls.cancel(stream)
-        elif kind == frames.PRIORITY:
-            _expect(len(payload) == _PRIORITY_BYTES, head)
-        elif kind == frames.GOAWAY:
-            _expect(len(payload) >= _GOAWAY_BYTES, head)
-        elif kind in {frames.PUSH_PROMISE, frames.CONTINUATION}:
-            raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"frame type {kind}: not expected of a client here")
+        self._sink.widen(head.stream, frames.read_window_update(payload))
+
+    def _rst_stream(self, head: Head, payload: bytes) -> None:
+        frames.number(payload)
+        self._known(head)
+        self._calls.cancel(head.stream)
+
+    @staticmethod
+    def _priority(head: Head, payload: bytes) -> None:
+        _expect(len(payload) == _PRIORITY_BYTES, head)
+
+    @staticmethod
+    def _goaway(head: Head, payload: bytes) -> None:
+        _of_the_connection(head)
+        _expect(len(payload) >= _GOAWAY_BYTES, head)
+
+    @staticmethod
+    def _unexpected(head: Head, _: bytes) -> None:
+        raise ConnectionFaultError(ErrorCode.PROTOCOL_ERROR, f"frame type {head.kind}: not expected of a client here")
 
     def _payload(self, head: Head) -> bytes:
         if head.length > _LARGEST_OTHER:
@@ -173,3 +197,10 @@ class FrameReader:
 def _expect(fits: bool, head: Head) -> None:  # noqa: FBT001 # reads as a sentence where it is called
     if not fits:
         raise ConnectionFaultError(ErrorCode.FRAME_SIZE_ERROR, f"frame type {head.kind}: not of {head.length} bytes")
+
+
+def _of_the_connection(head: Head) -> None:
+    if head.stream:
+        raise ConnectionFaultError(
+            ErrorCode.PROTOCOL_ERROR, f"frame type {head.kind}: expected stream 0, got {head.stream}"
+        )

@@ -16,6 +16,7 @@ from edge_agent.http2.connection import Connection
 from edge_agent.http2.overseer import Overseer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from edge_agent.http2.overseer import Timed
@@ -49,7 +50,7 @@ class Http2Server:
     def __init__(self, answering: Service, *, most_bytes: int, most_calls: int) -> None:
         self.service = answering
         self.overseer = Overseer()
-        self.rpcs = {f"/{service.NAME}/{rpc}".encode(): rpc for rpc in answering.rpcs}
+        self.rpcs: Mapping[bytes, str] = {f"/{service.NAME}/{rpc}".encode(): rpc for rpc in answering.rpcs}
         self.most_bytes = most_bytes
         self.most_calls = most_calls
         self.expect = self.overseer.expect
@@ -88,7 +89,7 @@ class Http2Server:
             self._leaving = True
             connections = list(self._connections)
         for connection in connections:
-            connection.leave()
+            self.run(connection.leave)
         if not self._all_gone(seconds):
             with self._lock:
                 connections = list(self._connections)
@@ -151,22 +152,24 @@ class Http2Server:
             accepted, _ = self._listener.accept()
         except BlockingIOError:
             self._resume()
-            return
         except OSError as error:  # no descriptors or memory are left: the others are answered all the same
-            _LOG.warning("client_refused", extra={"fields": {"error": str(error)}})
-            self._make_room()
-            self.expect(_Pause(self._resume))
-            return
+            if self._listener.fileno() >= 0:
+                self._refuse(str(error))
+                self._make_room()
+                self.expect(_Pause(self._resume))
+        else:
+            try:
+                self._begin(accepted)
+            finally:
+                self._resume()
+
+    def _begin(self, accepted: socket.socket) -> None:
         with self._lock:
             full = len(self._connections) >= _MOST_CONNECTIONS
         if full and not self._make_room():
-            _LOG.warning("client_refused", extra={"fields": {"error": f"{_MOST_CONNECTIONS} clients call already"}})
+            self._refuse(f"expected at most {_MOST_CONNECTIONS} clients, that many call at this moment")
             accepted.close()
-        else:
-            self._begin(accepted)
-        self._resume()
-
-    def _begin(self, accepted: socket.socket) -> None:
+            return
         with self._lock:
             if self._leaving:
                 accepted.close()
@@ -181,8 +184,12 @@ class Http2Server:
             idle = {one: since for one in self._connections if (since := one.idle_since) is not None}
         if not idle:
             return False
-        min(idle, key=lambda one: idle[one]).leave()
+        self.run(min(idle, key=lambda one: idle[one]).leave)
         return True
+
+    @staticmethod
+    def _refuse(why: str) -> None:
+        _LOG.warning("client_refused", extra={"fields": {"error": why}})
 
     def _resume(self) -> None:
         with contextlib.suppress(OSError, ValueError):  # it is closed when the agent stops

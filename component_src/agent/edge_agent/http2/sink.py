@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import socket
 import struct
@@ -37,11 +38,13 @@ class Sink:
 
     Args:
         connection: The socket, in blocking mode.
+        most_waiting: Bytes of answers that may wait for windows; a peer that takes none of more is gone.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, *, most_waiting: int) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _STALL_SECONDS, 0))
         self._socket = connection
+        self._most_waiting = most_waiting
         self._lock = threading.Lock()
         self._window = self._initial_window = frames.DEFAULT_WINDOW
         self._frame = frames.DEFAULT_FRAME
@@ -50,10 +53,11 @@ class Sink:
         self._table_said = False
         self._broken = False
 
-    def open(self, stream: int) -> None:
-        """Expect an answer for a stream."""
+    def open(self, stream: int) -> int:
+        """Expect an answer for a stream; how many are expected."""
         with self._lock:
             self._windows[stream] = self._initial_window
+            return len(self._windows)
 
     def forget(self, stream: int) -> None:
         """Expect no answer any more, and send no more of one."""
@@ -88,6 +92,8 @@ class Sink:
             parts = collections.deque(memoryview(part) for part in (prefix, message) if len(part))
             self._waiting[stream] = _Waiting(parts, size)
             self._send([begin, *self._let_out()])
+            if sum(waiting.left for waiting in self._waiting.values()) > self._most_waiting:
+                self._give_up()
 
     def refusal(self, stream: int, block: bytes, *, reset: bool) -> None:
         """Answer with headers alone.
@@ -174,15 +180,13 @@ class Sink:
                 left = list(pieces[first : first + _MOST_PIECES])
                 while left:
                     _drop(left, self._socket.sendmsg(left))
-        except OSError:  # it is gone, or reads nothing; who reads from it finds the end
-            self._broken = True
-            self._shut()
+        except OSError:  # it is gone, or reads nothing
+            self._give_up()
 
-    def _shut(self) -> None:
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return
+    def _give_up(self) -> None:
+        self._broken = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # who reads from it finds the end
 
 
 def _end(stream: int) -> bytes:
