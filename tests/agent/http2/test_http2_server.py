@@ -8,7 +8,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import grpc
 import hpack
@@ -22,9 +23,7 @@ from edge_agent.http2.server import Http2Server
 from edge_agent.http2.source import Source
 from edge_agent.service import Answer, Call, Code
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+DESCRIPTORS = Path("/proc/self/fd")
 PREDICT = b"/AWS.SageMaker.Edge.Agent/Predict"
 MOST_BYTES, MOST_CALLS = 1_000_000, 4
 HEADERS = [
@@ -343,8 +342,7 @@ class TestByHand:
         raw.send(raw.request(1, message, *changes, flags=flags))
         fields, _ = raw.answer(1)
         assert fields[b"grpc-accept-encoding"] == b"identity"
-        if code is not Code.DEADLINE_EXCEEDED or fields[b"grpc-status"] != b"0":  # a moment may be enough for it
-            assert int(fields[b"grpc-status"]) == code, fields
+        assert int(fields[b"grpc-status"]) == code
         raw.send(raw.request(3, b"x"))
         assert raw.answer(3)[1] == b"x"
 
@@ -390,10 +388,15 @@ class TestByHand:
         assert refused == 2 * count - 1
 
     def test_streams_opened_and_cancelled_at_once_leave_nothing(self, raw: Raw) -> None:
-        for stream in range(1, 4000, 2):
-            raw.send(raw.request(stream, b"x") + frames.rst_stream(stream, ErrorCode.NO_ERROR))
-        raw.send(raw.request(4001, b"last"))
+        def send() -> None:
+            for stream in range(1, 4000, 2):
+                raw.send(raw.request(stream, b"x") + frames.rst_stream(stream, ErrorCode.NO_ERROR))
+            raw.send(raw.request(4001, b"last"))
+
+        sender = threading.Thread(target=send)
+        sender.start()
         fields, message = raw.answer(4001)
+        sender.join()
         assert message == b"last" or int(fields[b"grpc-status"]) == Code.RESOURCE_EXHAUSTED
 
 
@@ -455,7 +458,7 @@ FAULTS: dict[str, tuple[Callable[[Raw], bytes], ErrorCode]] = {
 class TestFaults:
     @pytest.mark.parametrize("name", list(FAULTS))
     def test_a_fault_ends_its_connection_with_its_reason_and_no_other(
-        self, path: Path, raw: Raw, stock: Callable[..., Any], name: str
+        self, raw: Raw, stock: Callable[..., Any], name: str
     ) -> None:
         assert stock(b"before").result() == b"before"
         content, code = FAULTS[name]
@@ -491,9 +494,7 @@ class TestFaults:
         raw.socket.close()
         eventually(lambda: echo.over == ["Predict"])
 
-    def test_a_client_that_reads_nothing_does_not_hold_up_the_others(
-        self, path: Path, raw: Raw, stock: Callable[..., Any]
-    ) -> None:
+    def test_a_client_that_reads_nothing_does_not_hold_up_the_others(self, raw: Raw, stock: Callable[..., Any]) -> None:
         raw.send(frames.settings({Setting.INITIAL_WINDOW_SIZE: 2**31 - 1}) + frames.window_update(0, 2**30))
         raw.send(raw.request(1, b"large%d" % MOST_BYTES))  # more than the socket holds
         for _ in range(10):
@@ -554,10 +555,8 @@ class TestManyClients:
             client.socket.close()
 
     def test_threads_and_descriptors_go_with_their_clients(self, path: Path, eventually: Callable[..., None]) -> None:
-        import os  # noqa: PLC0415 # for this alone
-
         def count() -> int:
-            return len(os.listdir("/proc/self/fd"))
+            return len(list(DESCRIPTORS.iterdir()))
 
         before = count()
         for _ in range(200):
@@ -589,7 +588,9 @@ class TestEnd:
         for client in (raw, idle):
             client.socket.close()
 
-    def test_what_takes_longer_than_the_grace_is_ended(self, echo: Echo, tmp_path: Path) -> None:
+    def test_what_takes_longer_than_the_grace_is_ended(
+        self, echo: Echo, tmp_path: Path, eventually: Callable[..., None]
+    ) -> None:
         made = Http2Server(echo, most_bytes=MOST_BYTES, most_calls=MOST_CALLS)  # type: ignore[arg-type] # as much as it uses
         made.listen(tmp_path / "s")
         made.start()
@@ -597,6 +598,6 @@ class TestEnd:
         raw.send(raw.request(1, b"wait"))
         assert echo.waiting.acquire(timeout=10)
         assert made.stop(0.1).wait(10)
-        assert echo.over == ["Predict"]
+        eventually(lambda: echo.over == ["Predict"])
         assert raw.ending() is ErrorCode.NO_ERROR
         raw.socket.close()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _MORE_STREAMS = 100  # than calls may run: so many are refused in words, more by number
 _HTTP_NO_METHOD, _HTTP_NO_TYPE = 405, 415
 _CONTENT_TYPE = b"application/grpc"
+_LATE = Answer(code=Code.DEADLINE_EXCEEDED, details="the caller's time was over before its request had come")
 
 
 class Limits(Protocol):
@@ -76,7 +77,8 @@ class Calls:
         self._incoming: dict[int, Exchange] = {}
         self._answering: dict[int, Exchange] = {}
         self.most_streams = limits.most_calls + _MORE_STREAMS
-        self.last_stream = 0
+        self.last_stream = 0  # that the peer opened
+        self.last_taken = 0  # that something may have been done about
         self.idle_since = time.monotonic()
 
     def idle(self) -> bool:
@@ -89,7 +91,7 @@ class Calls:
             if self._leaving:
                 return False
             self._leaving = True
-        self._sink.control(frames.goaway(self.last_stream, ErrorCode.NO_ERROR))
+        self._sink.control(frames.goaway(self.last_taken, ErrorCode.NO_ERROR))
         return True
 
     def left(self) -> bool:
@@ -108,10 +110,11 @@ class Calls:
             head: Its headers.
             ended: Whether no message follows, which is an error of its own.
         """
+        self.last_stream = stream
         with self._lock:
             if self._leaving:
                 return None  # the peer knows by the GOAWAY that it was not heard
-            self.last_stream = stream
+            self.last_taken = stream
         if self._sink.open(stream) > self.most_streams:
             self._sink.forget(stream)
             self._sink.control(frames.rst_stream(stream, ErrorCode.REFUSED_STREAM))
@@ -136,7 +139,7 @@ class Calls:
 
     def complete(self, exchange: Exchange) -> Exchange | None:
         """Take a request as whole, and give it back if it is to be answered; ``end_call`` must follow then."""
-        refused = exchange.complete()
+        refused = _LATE if exchange.overdue() else exchange.complete()
         if refused is None and not self._limits.begin_call():
             details = f"calls: {self._limits.most_calls} run or wait, expected fewer; call again in a moment"
             refused = Answer(code=Code.RESOURCE_EXHAUSTED, details=details)
@@ -194,11 +197,9 @@ class Calls:
             self.cancel(stream)
 
     def _late(self, exchange: Exchange) -> None:
-        details = "the caller's time was over before its request had come"
         exchange.end()
         # The overseer, whose thread this is, must not wait for a peer that reads nothing.
-        answer = Answer(code=Code.DEADLINE_EXCEEDED, details=details)
-        self._limits.run(functools.partial(self.refuse, exchange, answer, reset=True))
+        self._limits.run(functools.partial(self.refuse, exchange, _LATE, reset=True))
 
     def _forget(self, exchange: Exchange) -> None:
         if exchange.deadline is not None:

@@ -118,7 +118,7 @@ class Connection:
             pass
         except ConnectionFaultError as fault:
             _LOG.debug("connection_refused", extra={"fields": {"code": fault.code.name, "error": str(fault)}})
-            self._sink.control(frames.goaway(self._calls.last_stream, fault.code, str(fault)))
+            self._sink.control(frames.goaway(self._calls.last_taken, fault.code, str(fault)))
         except Exception:  # noqa: BLE001 # it ends this connection, and no other
             log_defect(_LOG, where="connection")
         self._end()
