@@ -505,23 +505,21 @@ class TestFaults:
     @given(data=st.data())
     def test_damaged_bytes_end_one_connection_at_most(self, path: Path, echo: Echo, data: st.DataObject) -> None:
         echo.go.set()
-        raw = Raw(path, greet=False)
-        good = frames.PREFACE + frames.settings({}) + b"".join(raw.request(stream, b"hello") for stream in (1, 3, 5))
-        content = bytearray(good)
-        for _ in range(data.draw(st.integers(1, 5))):
-            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-        cut = data.draw(st.integers(0, len(content)))
-        with contextlib.suppress(OSError):
-            raw.send(bytes(content[:cut]))
-            raw.send(bytes(content[cut:]))
-            raw.socket.shutdown(socket.SHUT_WR)
-            for _ in raw.frames():
-                pass
-        raw.socket.close()
-        healthy = Raw(path)
-        healthy.send(healthy.request(1, b"hello"))
-        assert healthy.answer(1)[1] == b"hello"
-        healthy.socket.close()
+        raw, healthy = Raw(path, greet=False), Raw(path)
+        with contextlib.closing(raw.socket), contextlib.closing(healthy.socket):
+            requests = b"".join(raw.request(stream, b"hello") for stream in (1, 3, 5))
+            content = bytearray(frames.PREFACE + frames.settings({}) + requests)
+            for _ in range(data.draw(st.integers(1, 5))):
+                content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+            cut = data.draw(st.integers(0, len(content)))
+            with contextlib.suppress(OSError):
+                raw.send(bytes(content[:cut]))
+                raw.send(bytes(content[cut:]))
+                raw.socket.shutdown(socket.SHUT_WR)
+                for _ in raw.frames():
+                    pass
+            healthy.send(healthy.request(1, b"hello"))
+            assert healthy.answer(1)[1] == b"hello"
 
 
 class TestManyClients:
@@ -573,6 +571,8 @@ class TestEnd:
         made.listen(tmp_path / "s")
         made.start()
         raw, idle = Raw(tmp_path / "s"), Raw(tmp_path / "s")
+        idle.send(idle.request(1, b"x"))
+        assert idle.answer(1)[1] == b"x"
         raw.send(raw.request(1, b"wait"))
         assert echo.waiting.acquire(timeout=10)
         done = made.stop(20.0)
