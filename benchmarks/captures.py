@@ -32,11 +32,12 @@ def measure(work: Path, *, records: int) -> dict[str, float]:
         Records a second until they are acknowledged (they survive a killed agent) and until all of them have the
         status SUCCESS (they survive a power cut).
     """
-    server, address = candidates.start_agent(
+    agent = candidates.agent(
         work, CaptureDataBufferSize="1000", CaptureDataBatchSize="10", CaptureSpoolMaxBytes=str(2**31)
     )
+    server = agent.start()
     try:
-        with AgentClient(address, timeout=60.0) as client:
+        with AgentClient(agent.address, timeout=60.0) as client:
             client.wait_until_ready(_START_SECONDS)
             client.load_model(str(work.parent / "package-tiny"), "tiny")
             begun = time.perf_counter()
