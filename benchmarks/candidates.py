@@ -74,7 +74,7 @@ class Server:
     work: Path
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start it in a session of its own, its output in a file."""
+        """Start it in a process group of its own, its output in a file."""
         with (self.work / "server.log").open("wb") as stream:
             return subprocess.Popen(  # noqa: S603 # the project's own programs
                 self.command,
@@ -82,7 +82,7 @@ class Server:
                 env=environment(),
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                process_group=0,  # a session of its own would be a scheduler's group of its own
             )
 
     def listens(self) -> bool:
@@ -111,7 +111,7 @@ def stop(server: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         server.wait(_STOP_SECONDS)
     try:
-        os.killpg(server.pid, signal.SIGKILL)  # what is left of its session
+        os.killpg(server.pid, signal.SIGKILL)  # what is left of its group
     except ProcessLookupError:
         return
     server.wait(_STOP_SECONDS)
