@@ -110,7 +110,7 @@ $(VENV)/peers.stamp: benchmarks/requirements-peers.txt $(VENV)/pyvenv.cfg
 	@touch $@
 
 .PHONY: bench
-bench: $(VENV)/dev.stamp ## the agent against ONNX Runtime in process and other servers; BENCH=--quick for a minute of it
+bench: $(VENV)/dev.stamp ## the agent against ONNX Runtime in process and other servers; BENCH=--quick for two minutes of it
 	@$(MAKE) --no-print-directory $(VENV)/peers.stamp || echo "the others could not be installed: they will be missing"
 	@PYTHONPATH=$(SOURCES) $(PY) -m benchmarks $(BENCH)
 

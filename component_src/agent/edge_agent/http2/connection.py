@@ -158,9 +158,10 @@ class Connection:
         """The last reader's last act; what still runs finds that nobody waits for it."""
         with self._lock:
             self._ended = True
-            self._sink.close()
-            self._host.overseer.remove(self._socket)
-            self._socket.close()
+        self.abort()  # whoever is still sending need not wait for the peer
+        self._sink.close()
+        self._host.overseer.remove(self._socket)
+        self._socket.close()
         self._host.expect_no_more(self._greeting)
         self._calls.cancel_all()
         self._host.gone(self)

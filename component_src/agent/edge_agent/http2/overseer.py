@@ -117,9 +117,9 @@ class Overseer:
                     continue
                 on_readable = self._on_readable.get(number)
                 if on_readable is not None:
-                    _safely(on_readable)
+                    safely(on_readable)
             for timed in self._overdue():
-                _safely(timed.late)
+                safely(timed.late)
 
     def _overdue(self) -> Iterator[Timed]:
         now = time.monotonic()
@@ -132,8 +132,9 @@ class Overseer:
         return iter(late)
 
 
-def _safely(work: Callable[[], None]) -> None:
+def safely(work: Callable[[], None]) -> None:
+    """Do something in a thread that must outlive its failure: that is told in the log."""
     try:
         work()
-    except Exception:  # noqa: BLE001 # one connection's defect must not cost the others their overseer
-        log_defect(_LOG, where="overseer")
+    except Exception:  # noqa: BLE001 # one connection's defect must not cost the others their thread
+        log_defect(_LOG, where="http2")

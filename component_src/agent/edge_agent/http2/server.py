@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Callable
 
 from edge_agent import service
 from edge_agent.http2.connection import Connection
-from edge_agent.http2.overseer import Overseer
+from edge_agent.http2.overseer import Overseer, safely
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,7 +110,7 @@ class Http2Server:
     # --- for connections ----------------------------------------------------------------------------------------------
     def run(self, work: Callable[[], None]) -> None:
         """See ``connection.Host``."""
-        self._workers.submit(work)
+        self._workers.submit(safely, work)
 
     def begin_call(self) -> bool:
         """See ``calls.Limits``."""
