@@ -80,11 +80,12 @@ def floor(directory: Path, *, files: int) -> float:
 def _rounds(work: Path, package: Path, records: int, rounds: int) -> dict[str, float]:
     floors = [floor(work / "floor", files=records)]
     acknowledged, durable = [], []
-    server, address = candidates.start_agent(
+    agent = candidates.agent(
         work, CaptureDataBufferSize="1000", CaptureDataBatchSize=str(_BATCH), CaptureSpoolMaxBytes=str(2**31)
     )
+    server = agent.start()
     try:
-        with AgentClient(address, timeout=60.0) as client:
+        with AgentClient(agent.address, timeout=60.0) as client:
             client.wait_until_ready(_START_SECONDS)
             client.load_model(str(package), "tiny")
             for number in range(rounds):

@@ -19,11 +19,14 @@ import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from edge_agent.transport import GRPCIO, HTTP2
 from edge_package import write_directory
 from edge_package.package_stream import build_package
 
 if TYPE_CHECKING:
     from tests.agent.conftest import S3, AgentProcess
+
+pytestmark = pytest.mark.parametrize("transport", [HTTP2, GRPCIO], indirect=True, scope="module")
 
 Kind = descriptor_pb2.FieldDescriptorProto
 STRING, BYTES, ENUM, INT32 = Kind.TYPE_STRING, Kind.TYPE_BYTES, Kind.TYPE_INT32, Kind.TYPE_INT32

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from edge_agent.transport import GRPCIO, HTTP2
 from edge_contract import sysv, tensors, wire
 from edge_contract.client import AgentClient, AgentError
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.agent.conftest import AgentProcess
+
+pytestmark = pytest.mark.parametrize("transport", [HTTP2, GRPCIO], indirect=True, scope="module")
 
 TYPES = {
     "uint8": TensorProto.UINT8,

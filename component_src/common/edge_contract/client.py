@@ -23,6 +23,7 @@ from edge_contract.errors import (
     AgentUnavailableError,
     from_rpc_error,
 )
+from edge_contract.limits import MAX_MESSAGE_BYTES, MAX_SOCKET_PATH_BYTES
 from edge_contract.shared_tensors import THRESHOLD_BYTES, SharedTensorRing
 
 if TYPE_CHECKING:
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
-#: Longest message in either direction, bytes: an inline 4K RGB frame as float32 (95 MiB) fits. The agent's default too.
-MAX_MESSAGE_BYTES = 128 * 1024 * 1024
-#: A unix socket's path as the kernel limits it, without the terminating zero.
-MAX_SOCKET_PATH_BYTES = 107
 _POLL_SECONDS = 0.05
 _T = TypeVar("_T")
 _PREDICT = f"/{agent_pb2.DESCRIPTOR.services_by_name['Agent'].full_name}/Predict"

@@ -76,7 +76,7 @@ class PredictRequest(NamedTuple):
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
-def parse_predict_request(message: bytes) -> PredictRequest:
+def parse_predict_request(message: Buffer) -> PredictRequest:
     """Read a request; its tensors are views of ``message``.
 
     Raises:
