@@ -170,16 +170,16 @@ class TestOverload:
             pool.shutdown()
 
     def test_beyond_the_queue_calls_are_refused_at_once_and_others_are_answered(
-        self, busy: tuple[AgentProcess, AgentClient, Callable[..., Any]]
+        self, busy: tuple[AgentProcess, AgentClient, Callable[..., Any]], eventually: Callable[..., None]
     ) -> None:
         _, client, work = busy
         calls = [work(4000) for _ in range(12)]
+        eventually(lambda: sum(call.done() for call in calls) >= len(calls) - 2)
         assert client.list_models()[0].name == "slow"  # while all that goes on
         codes = [call.code() for call in calls]
         assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
         assert codes.count(grpc.StatusCode.OK) == 2
-        refused = next(call for call in calls if call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED)
-        assert "MaxConcurrentPredictions" in refused.details()
+        assert any("MaxConcurrentPredictions" in call.details() for call in calls)
         assert work(1).code() is grpc.StatusCode.OK
 
     def test_who_waits_in_vain_frees_the_queue(
