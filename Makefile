@@ -71,7 +71,7 @@ test: check $(VENV)/aws.stamp ## everything: the checks below, then every test w
 .PHONY: soak
 soak: $(VENV)/dev.stamp $(VENV)/peers.stamp ## the long forms of the fault tests; a million hostile messages for each fuzz target
 	@$(PY) -m pytest -m soak --timeout=3600
-	@for target in codec predict capture; do \
+	@for target in codec predict capture http2; do \
 	  PYTHONPATH=$(SOURCES) $(VENV)/peers/bin/python -m benchmarks.soak $$target 1000000 600 || exit 1; done
 
 # --- its parts ------------------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ $(VENV)/peers.stamp: benchmarks/requirements-peers.txt $(VENV)/pyvenv.cfg
 	@touch $@
 
 .PHONY: bench
-bench: $(VENV)/dev.stamp ## the agent against ONNX Runtime in process and other servers; BENCH=--quick for a minute of it
+bench: $(VENV)/dev.stamp ## the agent against ONNX Runtime in process and other servers; BENCH=--quick for two minutes of it
 	@$(MAKE) --no-print-directory $(VENV)/peers.stamp || echo "the others could not be installed: they will be missing"
 	@PYTHONPATH=$(SOURCES) $(PY) -m benchmarks $(BENCH)
 
@@ -122,6 +122,10 @@ format: $(VENV)/dev.stamp ## let ruff mend what it can
 .PHONY: lock
 lock: $(VENV)/dev.stamp ## allot versions in components.lock to changed components
 	@PYTHONPATH=$(SOURCES) $(PY) -m stacks.lock
+
+.PHONY: wheels
+wheels: $(VENV)/dev.stamp ## fetch the Python packages that components carry (environments with artifacts.wheels = true)
+	@PYTHONPATH=$(SOURCES) $(PY) -m stacks.wheels
 
 .PHONY: snapshots
 snapshots: $(VENV)/dev.stamp ## renew tests/snapshots after a change of the stacks that is meant

@@ -13,6 +13,7 @@ from constructs import Construct
 from edge_constructs.component_lock import ComponentLock, ComponentLockError
 from edge_constructs.job_rules import JobPropertyError
 from edge_constructs.model_folder import ModelFolderError
+from edge_constructs.wheels import WheelsError
 from edge_package import PackageError
 from edge_recipe import RecipeError
 from stacks.components import ROOT, load_model, load_sources
@@ -35,7 +36,15 @@ from stacks.rollout import RolloutStack
 
 ENVIRONMENTS = ROOT / "environments"
 # What a person did wrong, as opposed to this program: shown as a message, without a traceback.
-INPUT_ERRORS = (ComponentLockError, EnvironmentFileError, JobPropertyError, ModelFolderError, PackageError, RecipeError)
+INPUT_ERRORS = (
+    ComponentLockError,
+    EnvironmentFileError,
+    JobPropertyError,
+    ModelFolderError,
+    PackageError,
+    RecipeError,
+    WheelsError,
+)
 
 
 class EnvironmentStage(cdk.Stage):

@@ -15,7 +15,9 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic.dataclasses import dataclass
 
 from edge_constructs.compilation_settings import CompilationSettings
+from edge_constructs.packaging_settings import PackagingSettings
 from edge_constructs.rollout_settings import RolloutSettings
+from edge_constructs.wheels import WheelTargets
 
 # AWS's account number for documentation: what is synthesised without an account of one's own carries it.
 DOCUMENTATION_ACCOUNT = "111122223333"
@@ -95,6 +97,24 @@ class Agent:
     deployment_enable: bool = False
     deployment_poll_minutes: Annotated[int, Field(ge=1)] = 1440
     dlr_backend_options: str = ""
+
+
+@_settings
+class Artifacts:
+    """Whether components carry their Python packages, for devices without a package index; see `make wheels`.
+
+    `pythons` are the versions of the devices' `python3`; the artifact of each architecture has the wheels for all of
+    them.
+    """
+
+    wheels: bool = False
+    architectures: Annotated[tuple[Literal["amd64", "aarch64"], ...], Field(min_length=1)] = ("amd64", "aarch64")
+    pythons: tuple[Annotated[str, Field(pattern=r"^3\.(9|1[0-3])$")], ...] = ()
+
+    @property
+    def targets(self) -> WheelTargets | None:
+        """What wheels are for; None when components carry none."""
+        return WheelTargets(architectures=self.architectures, pythons=self.pythons) if self.wheels else None
 
 
 @_settings
@@ -193,6 +213,7 @@ class Environment:
     retention: Retention = Field(default_factory=Retention)
     greengrass: Greengrass
     agent: Agent = Field(default_factory=Agent)
+    artifacts: Artifacts = Field(default_factory=Artifacts)
     capture: Capture = Field(default_factory=Capture)
     rollout: RolloutSettings = Field(default_factory=RolloutSettings)
     heartbeat: Heartbeat = Field(default_factory=Heartbeat)
@@ -200,6 +221,7 @@ class Environment:
     alarms: Alarms = Field(default_factory=Alarms)
     signing: Signing = Field(default_factory=Signing)
     compilation: CompilationSettings | None = None
+    packaging: PackagingSettings = Field(default_factory=PackagingSettings)
     inference: Inference
     detection: Detection | None = None
 
@@ -432,6 +454,7 @@ def _check_whole(environment: Environment, path: Path) -> None:
     if twice := sorted({key for key in environment.signing.keys if environment.signing.keys.count(key) > 1}):
         raise EnvironmentFileError(f"{path}: signing.keys: {', '.join(twice)} stands twice; a key has one entry")
     _check_mode(environment, path)
+    _check_artifacts(environment.artifacts, path)
     _check_deferral(environment, path)
     capture = environment.capture
     if capture.batch_size >= capture.buffer_size:
@@ -468,6 +491,17 @@ def _check_canaries(environment: Environment, path: Path) -> None:
         )
 
 
+def _check_artifacts(artifacts: Artifacts, path: Path) -> None:
+    for key, values in (("architectures", artifacts.architectures), ("pythons", artifacts.pythons)):
+        if twice := sorted({value for value in values if values.count(value) > 1}):
+            raise EnvironmentFileError(f"{path}: artifacts.{key}: {', '.join(twice)} stands twice; name it once")
+    if artifacts.wheels and not artifacts.pythons:
+        raise EnvironmentFileError(
+            f"{path}: artifacts.pythons: with wheels = true the versions of the devices' python3 are expected, got "
+            'none: name them, as in pythons = ["3.11"]'
+        )
+
+
 def _check_deferral(environment: Environment, path: Path) -> None:
     rollout = environment.rollout
     if rollout.update_action == "SKIP_NOTIFY_COMPONENTS":
@@ -494,6 +528,17 @@ def _check_mode(environment: Environment, path: Path) -> None:
             raise EnvironmentFileError(
                 f'{path}: agent.deployment_enable: false is expected with edge_manager = "open", got true: the service '
                 "behind it is gone, and models are deployed as Greengrass components"
+            )
+        if environment.packaging.platform_os == "Windows":
+            raise EnvironmentFileError(
+                f'{path}: packaging.platform_os: "Linux" is expected with edge_manager = "open", got "Windows": our '
+                "agent's recipe is for Linux; leave the platform out, or write Linux"
+            )
+        if environment.packaging.resource_key:
+            raise EnvironmentFileError(
+                f'{path}: packaging.resource_key: none is expected with edge_manager = "open", got '
+                f"{environment.packaging.resource_key}: it encrypts the volume of SageMaker's job, and ours has none; "
+                "remove it (packaging.kms_key_id encrypts the packages)"
             )
         return
     if not environment.acknowledge_discontinued:

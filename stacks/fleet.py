@@ -32,6 +32,8 @@ class FleetStack(cdk.Stack):
         )
         exchange.allow_capture(bucket=environment.capture_bucket, prefix=environment.capture.folder_prefix)
         exchange.allow_artifacts(bucket=environment.artifact_bucket, prefixes=["components", "models"])
+        if environment.packaging.kms_key_id:
+            exchange.allow_decryption(environment.packaging.kms_key_id)
         DevicePolicy(
             self,
             "DevicePolicy",
