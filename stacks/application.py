@@ -26,7 +26,9 @@ from stacks.environment import (
 )
 from stacks.fleet import FleetStack
 from stacks.models import ModelsStack
+from stacks.monitoring import MonitoringStack
 from stacks.release import ReleaseStack
+from stacks.rollout import RolloutStack
 
 ENVIRONMENTS = ROOT / "environments"
 # What a person did wrong, as opposed to this program: shown as a message, without a traceback.
@@ -34,7 +36,12 @@ INPUT_ERRORS = (ComponentLockError, EnvironmentFileError, JobPropertyError, Mode
 
 
 class EnvironmentStage(cdk.Stage):
-    """One environment: Fleet, Models and Release, deployed in this order."""
+    """One environment, whole: the stacks of `stacks.order`, deployed in that order.
+
+    Attributes:
+        release: its deployment goes to the first group of devices.
+        rollout: its deployment goes to the fleet after the canaries; None without canaries.
+    """
 
     def __init__(self, scope: Construct, id_: str, *, environment: Environment, root: Path = ROOT) -> None:
         super().__init__(scope, id_, env=cdk.Environment(account=environment.account, region=environment.region))
@@ -50,15 +57,16 @@ class EnvironmentStage(cdk.Stage):
         lock = ComponentLock.read(root / "components.lock")
         prefix = environment.namespace
         fleet = FleetStack(self, "Fleet", environment=environment, stack_name=f"{prefix}-Fleet")
+        folders = [model] if detector is None else [model, detector]
         models = ModelsStack(
             self,
             "Models",
             environment=environment,
-            models=[model] if detector is None else [model, detector],
+            models=folders,
             lock=lock,
             stack_name=f"{prefix}-Models",
         )
-        release = ReleaseStack(
+        self.release = ReleaseStack(
             self,
             "Release",
             environment=environment,
@@ -69,7 +77,22 @@ class EnvironmentStage(cdk.Stage):
             stack_name=f"{prefix}-Release",
         )
         models.add_stack_dependency(fleet)
-        release.add_stack_dependency(models)
+        self.release.add_stack_dependency(models)
+        if environment.edge_manager == "open":
+            name = f"{prefix}-Monitoring"
+            monitoring = MonitoringStack(self, "Monitoring", environment=environment, models=folders, stack_name=name)
+            monitoring.add_stack_dependency(fleet)
+            self.release.add_stack_dependency(monitoring)  # a release's first heartbeats find their table
+        self.rollout: RolloutStack | None = None
+        if environment.canaries:
+            self.rollout = RolloutStack(
+                self,
+                "Rollout",
+                environment=environment,
+                components=self.release.components,
+                stack_name=f"{prefix}-Rollout",
+            )
+            self.rollout.add_stack_dependency(self.release)
 
 
 def build_app(

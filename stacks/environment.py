@@ -15,6 +15,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic.dataclasses import dataclass
 
 from edge_constructs.compilation_settings import CompilationSettings
+from edge_constructs.rollout_settings import RolloutSettings
 
 # AWS's account number for documentation: what is synthesised without an account of one's own carries it.
 DOCUMENTATION_ACCOUNT = "111122223333"
@@ -131,6 +132,8 @@ class Inference:
     image_directory: str = ""
     interval_seconds: Annotated[int, Field(ge=1)] = 3600
     topic: Topic = "gg/sageMakerEdgeManager/image-classification"
+    # How long a component in the middle of a pass may put an update off, all in all; 0: not at all.
+    defer_update_seconds: Annotated[int, Field(ge=0, le=86400)] = 300
 
 
 @_settings
@@ -138,16 +141,6 @@ class Detection(Inference):
     """What the object detection component does. Without this table it is not deployed."""
 
     topic: Topic = "gg/sageMakerEdgeManager/object-detection"
-
-
-@_settings
-class Rollout:
-    """How fast a deployment reaches the devices, and when it stops (IoT job configuration, specification §10)."""
-
-    maximum_per_minute: Annotated[int, Field(ge=1, le=1000)] = 1000
-    abort_percentage: Annotated[int, Field(ge=1, le=100)] = 100
-    abort_minimum: Annotated[int, Field(ge=1)] = 1
-    in_progress_minutes: Annotated[int, Field(ge=1, le=10080)] = 30
 
 
 @_settings
@@ -169,9 +162,17 @@ class Verification:
 
 @_settings
 class Alarms:
-    """What raises an alarm; 0 minutes: nothing does."""
+    """What raises an alarm, in each group of devices; counts and rates are of one window."""
 
-    silent_minutes: Annotated[int, Field(ge=0, le=1440, multiple_of=5)] = 0
+    notify: bool = True
+    silent_minutes: Annotated[int, Field(ge=5, le=10080)] = 15
+    silent_devices: Annotated[int, Field(ge=1)] = 1
+    window_minutes: Annotated[int, Field(ge=5, le=1440, multiple_of=5)] = 15
+    load_failures: Annotated[int, Field(ge=1)] = 1
+    error_percentage: Annotated[float, Field(ge=0, lt=100)] = 5.0
+    latency_milliseconds: Annotated[float, Field(gt=0)] = 1000.0
+    refused_captures: Annotated[int, Field(ge=1)] = 20  # a client repeats some, when it is quicker than its spool
+    other_digest_devices: Annotated[int, Field(ge=1)] = 1
 
 
 @_settings
@@ -190,7 +191,7 @@ class Environment:
     greengrass: Greengrass
     agent: Agent = Field(default_factory=Agent)
     capture: Capture = Field(default_factory=Capture)
-    rollout: Rollout = Field(default_factory=Rollout)
+    rollout: RolloutSettings = Field(default_factory=RolloutSettings)
     heartbeat: Heartbeat = Field(default_factory=Heartbeat)
     verification: Verification = Field(default_factory=Verification)
     alarms: Alarms = Field(default_factory=Alarms)
@@ -244,6 +245,19 @@ class Environment:
     def heartbeat_table(self) -> str:
         """The DynamoDB table that holds each device's last heartbeat."""
         return f"{self.namespace}-heartbeats"
+
+    @property
+    def declared_models(self) -> str:
+        """Prefix of the parameters that tell, by a model's name, which version and digest is declared."""
+        return f"/edge-manager/{self.namespace}/models/"
+
+    @property
+    def longest_rollout_minutes(self) -> int:
+        """How long a release may take: its first group and verification, then device after device, each in its time."""
+        rollout = self.rollout
+        slowest = rollout.maximum_per_minute if rollout.exponential is None else rollout.exponential.base_per_minute
+        starting = -(-len(self.devices) // slowest)
+        return starting + 2 * rollout.in_progress_minutes + self.verification.wait_minutes
 
     @property
     def device_role(self) -> str:
@@ -348,7 +362,7 @@ def _describe(fault: Any, source: str) -> str:
         return f"{source}: {key}: no such key; known here are {', '.join(known)}; write one of those, or remove it"
     if fault["type"] in {"missing", "missing_argument", "missing_keyword_only_argument"}:
         return f"{source}: {key}: expected, but missing; add it"
-    message = re.sub(r"^(Input|String|Value error,)(?= should)", "", fault["msg"]).strip()
+    message = re.sub(r"^(Value error, |(Input|String)(?= should))", "", fault["msg"]).strip()
     return f"{source}: {key}: {message}; got {fault['input']!r}{_REMEDIES.get(fault['type'], '')}"
 
 
@@ -356,7 +370,7 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
     schema = _TYPE.json_schema()
     node = schema
     for part in location:
-        node = node["properties"][part]
+        node = node["items"] if isinstance(part, int) else node["properties"][part]
         # A table that may be absent is one of two: itself, or null.
         choices = [node, *node.get("anyOf", [])]
         reference = next((choice["$ref"] for choice in choices if "$ref" in choice), None)
@@ -394,23 +408,24 @@ def _check_whole(environment: Environment, path: Path) -> None:
     if twice := sorted({key for key in environment.signing.keys if environment.signing.keys.count(key) > 1}):
         raise EnvironmentFileError(f"{path}: signing.keys: {', '.join(twice)} stands twice; a key has one entry")
     _check_mode(environment, path)
+    _check_deferral(environment, path)
     capture = environment.capture
     if capture.batch_size >= capture.buffer_size:
         raise EnvironmentFileError(
             f"{path}: capture.batch_size {capture.batch_size} must be below "
             f"capture.buffer_size {capture.buffer_size}, or no batch ever fills"
         )
-    alarms, inference = environment.alarms, environment.inference
-    if alarms.silent_minutes and not inference.topic:
-        raise EnvironmentFileError(
-            f"{path}: alarms.silent_minutes {alarms.silent_minutes} needs results to count: "
-            "set inference.topic, or 0 minutes"
-        )
-    if 0 < alarms.silent_minutes * 60 < 2 * inference.interval_seconds:
-        raise EnvironmentFileError(
-            f"{path}: alarms.silent_minutes {alarms.silent_minutes} is less than two passes of "
-            f"inference.interval_seconds {inference.interval_seconds}: a healthy fleet would raise it"
-        )
+    _check_alarms(environment, path)
+
+
+def _check_alarms(environment: Environment, path: Path) -> None:
+    alarms, seconds = environment.alarms, environment.heartbeat.period_seconds
+    for key, minutes in (("silent_minutes", alarms.silent_minutes), ("window_minutes", alarms.window_minutes)):
+        if minutes * 60 < 2 * seconds:
+            raise EnvironmentFileError(
+                f"{path}: alarms.{key}: at least two periods of heartbeat.period_seconds {seconds} are expected, got "
+                f"{minutes} minutes: a healthy device would be missed; allow more, or let devices speak more often"
+            )
 
 
 def _check_canaries(environment: Environment, path: Path) -> None:
@@ -427,6 +442,20 @@ def _check_canaries(environment: Environment, path: Path) -> None:
             f"{path}: canaries: at least one of devices is expected to be none, got all of them: "
             "leave canaries out where nothing comes after them"
         )
+
+
+def _check_deferral(environment: Environment, path: Path) -> None:
+    rollout = environment.rollout
+    if rollout.update_action == "SKIP_NOTIFY_COMPONENTS":
+        return
+    components = {"inference": environment.inference, "detection": environment.detection}
+    for table, settings in components.items():
+        if settings is not None and settings.defer_update_seconds >= rollout.in_progress_minutes * 60:
+            raise EnvironmentFileError(
+                f"{path}: {table}.defer_update_seconds: less than rollout.in_progress_minutes "
+                f"{rollout.in_progress_minutes} is expected, got {settings.defer_update_seconds} seconds: a device "
+                "that puts an update off would count as timed out; defer for less, or wait for longer"
+            )
 
 
 def _check_mode(environment: Environment, path: Path) -> None:

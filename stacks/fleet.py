@@ -13,14 +13,13 @@ from edge_constructs.device_policy import DevicePolicy
 from edge_constructs.private_bucket import PrivateBucket
 from edge_constructs.sagemaker_fleet import SageMakerFleet
 from edge_constructs.signing_key import SigningKey
-from edge_constructs.silence_alarm import SilenceAlarm
 from edge_constructs.token_exchange import TokenExchange
 from stacks.configuration import HEARTBEAT_TOPIC
 from stacks.environment import Environment
 
 
 class FleetStack(cdk.Stack):
-    """What outlives every release: buckets, the devices' role and alias, their IoT policy, the group and its things."""
+    """What outlives every release: buckets, the devices' role and alias, their IoT policy, groups and things."""
 
     def __init__(self, scope: Construct, id_: str, *, environment: Environment, **kwargs: Any) -> None:
         super().__init__(scope, id_, **kwargs)
@@ -43,7 +42,11 @@ class FleetStack(cdk.Stack):
             "Devices",
             fleet_name=environment.thing_group,
             thing_prefix=f"{environment.namespace}-",
-            thing_names=environment.thing_names,
+            things={
+                name: environment.canary_group if name in environment.canary_things else environment.thing_group
+                for name in environment.thing_names
+            },
+            other_groups=[environment.canary_group],
             log_retention=log_retention(environment),
         )
         if environment.edge_manager == "sagemaker":
@@ -59,16 +62,6 @@ class FleetStack(cdk.Stack):
         else:
             for alias in environment.signing_aliases:
                 SigningKey(self, f"SigningKey-{alias.rpartition('-model-signing-')[2]}", alias_name=alias)
-        if environment.alarms.silent_minutes:
-            alarm = SilenceAlarm(
-                self,
-                "Silence",
-                topic=environment.inference.topic,
-                thing_prefix=f"{environment.namespace}-",
-                metric_namespace=f"EdgeManager/{environment.namespace}",
-                silent_minutes=environment.alarms.silent_minutes,
-            )
-            cdk.CfnOutput(self, "Notifications", value=alarm.notifications.topic_arn)
 
     def _buckets(self, environment: Environment) -> None:
         captures = s3.LifecycleRule(

@@ -25,7 +25,7 @@ def assembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def templates(assembly: Path) -> dict[str, Template]:
-    """dev's templates by stack: Fleet, Models, Release."""
+    """dev's templates by stack."""
     manifest = json.loads((assembly / "assembly-dev" / "manifest.json").read_text(encoding="utf-8"))
     return {
         artifact["displayName"].removeprefix("dev/"): json.loads(
@@ -34,6 +34,22 @@ def templates(assembly: Path) -> dict[str, Template]:
         for artifact in manifest["artifacts"].values()
         if artifact["type"] == "aws:cloudformation:stack"
     }
+
+
+@pytest.fixture(scope="session")
+def stacks_of(assembly: Path) -> Callable[[str], dict[str, Template]]:
+    """An environment's templates by the stack's name."""
+
+    def load(environment: str) -> dict[str, Template]:
+        folder = assembly / f"assembly-{environment}"
+        manifest = json.loads((folder / "manifest.json").read_text())
+        return {
+            a["properties"]["stackName"]: json.loads((folder / a["properties"]["templateFile"]).read_text())
+            for a in manifest["artifacts"].values()
+            if a["type"] == "aws:cloudformation:stack"
+        }
+
+    return load
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +100,7 @@ def merge_of() -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """The configuration that a deployment merges into one of its components; deploy-time values as `<id.attribute>`."""
 
     def read(component: Mapping[str, Any]) -> dict[str, Any]:
-        update = component.get("ConfigurationUpdate", {"Merge": "{}"})["Merge"]
+        update = component.get("ConfigurationUpdate", {}).get("Merge", "{}")
         merged: dict[str, Any] = json.loads(_text(update))
         return merged
 
