@@ -25,7 +25,7 @@ def assembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def templates(assembly: Path) -> dict[str, Template]:
-    """dev's templates by stack: Fleet, Models, Release."""
+    """dev's templates by stack."""
     manifest = json.loads((assembly / "assembly-dev" / "manifest.json").read_text(encoding="utf-8"))
     return {
         artifact["displayName"].removeprefix("dev/"): json.loads(
