@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
-import json
 import tarfile
 import zipfile
 from pathlib import Path
@@ -287,13 +287,14 @@ def test_a_key_that_still_is_needed_cannot_be_left_out(kms: Any) -> None:
     [
         (b"nonsense", "signatures are never overwritten"),
         ({"manifest_sha256": "0" * 64}, "signatures are never overwritten"),
-        ({"signature": "AAAA"}, "devices would refuse the package"),
+        ({"value": bytes(3)}, "devices would refuse the package"),
     ],
 )
 def test_a_wrong_signature_under_the_key_is_found(document: Any, expected: str, s3: Any) -> None:
     handler.on_event(event(), None)
     if isinstance(document, dict):
-        document = json.dumps({**json.loads(s3.objects[SIGNATURE]), **document}).encode()
+        present = Signature.parse(s3.objects[SIGNATURE], source="signature")
+        document = dataclasses.replace(present, **document).document()
     s3.objects[SIGNATURE] = document
     with pytest.raises(ResourceError, match=expected):
         handler.on_event(event(), None)
