@@ -350,7 +350,7 @@ def _describe(fault: Any, source: str) -> str:
         return f"{source}: {key}: no such key; known here are {', '.join(known)}; write one of those, or remove it"
     if fault["type"] in {"missing", "missing_argument", "missing_keyword_only_argument"}:
         return f"{source}: {key}: expected, but missing; add it"
-    message = re.sub(r"^(Input|String|Value error,)(?= should)", "", fault["msg"]).strip()
+    message = re.sub(r"^(Value error,|(Input|String)(?= should))", "", fault["msg"]).strip()
     return f"{source}: {key}: {message}; got {fault['input']!r}{_REMEDIES.get(fault['type'], '')}"
 
 

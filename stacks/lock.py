@@ -7,6 +7,7 @@ import sys
 
 from edge_constructs.component_lock import ComponentLock
 from edge_constructs.component_source import ComponentSource
+from stacks.application import INPUT_ERRORS
 from stacks.components import LOCK, all_sources, load_sources
 from stacks.environment import load_environment
 from stacks.snapshots import FOLDERS
@@ -15,8 +16,12 @@ from stacks.variants import environment_sources
 
 def main() -> int:
     """Write components.lock and say what changed."""
-    former = ComponentLock.read(LOCK)
-    lock = former.renewed([*all_sources(), *_variants()])
+    try:
+        former = ComponentLock.read(LOCK)
+        lock = former.renewed([*all_sources(), *_variants()])
+    except INPUT_ERRORS as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
     changes = lock.changes_from(former)
     if changes:
         lock.write()

@@ -44,11 +44,12 @@ class ModelsStack(cdk.Stack):
         super().__init__(scope, id_, **kwargs)
         self._environment = environment
         for model in models:
+            compilation = self._compilation(model)  # first: what Neo would not take needs no version
             job = EdgePackagingJob(
                 self,
                 f"Package-{model.name}",
                 properties=self._properties(model, lock),
-                engine=self._engine(model, self._compilation(model)),
+                engine=self._engine(model, compilation),
                 log_retention=log_retention(environment),
             )
             suffix = "" if model is models[0] else model.name.capitalize()
