@@ -54,6 +54,7 @@ class ModelsStack(cdk.Stack):
             )
             suffix = "" if model is models[0] else model.name.capitalize()
             cdk.CfnOutput(self, f"ModelArtifact{suffix}", value=job.model_artifact)
+            cdk.CfnOutput(self, f"PackageDigest{suffix}", value=job.package_digest)
             if environment.edge_manager == "open":
                 cdk.CfnOutput(self, f"ModelDigest{suffix}", value=job.resource.get_att_string("ModelDigest"))
                 cdk.CfnOutput(self, f"ModelSignature{suffix}", value=job.model_signature)

@@ -20,12 +20,16 @@ _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 _TAKEN = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
 
 
-class S3(Protocol):
-    """The calls of boto3's S3 client that the handlers make."""
+class Readable(Protocol):
+    """The call of boto3's S3 client that reading takes."""
 
     @property
     def get_object(self) -> Callable[..., Any]:
         """GetObject."""
+
+
+class S3(Readable, Protocol):
+    """The calls of boto3's S3 client that the handlers make."""
 
     @property
     def head_object(self) -> Callable[..., Any]:
@@ -68,7 +72,7 @@ def parse_uri(uri: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def open_object(s3: S3, bucket: str, key: str) -> Any:
+def open_object(s3: Readable, bucket: str, key: str) -> Any:
     """The object's body as a stream, or None where there is none."""
     try:
         return s3.get_object(Bucket=bucket, Key=key)["Body"]
@@ -78,7 +82,7 @@ def open_object(s3: S3, bucket: str, key: str) -> Any:
         raise
 
 
-def stored_sha256(s3: S3, bucket: str, key: str, *, deadline: Deadline) -> str | None:
+def stored_sha256(s3: Readable, bucket: str, key: str, *, deadline: Deadline) -> str | None:
     """SHA-256 of the object's bytes, read through, or None where there is none."""
     body = open_object(s3, bucket, key)
     return None if body is None else HashingReader(body, work=f"reading s3://{bucket}/{key}", deadline=deadline).drain()

@@ -332,7 +332,8 @@ def case_of(kind: str, monkeypatch: pytest.MonkeyPatch) -> Case:
         }
         done: dict[str, Any] = {"ModelArtifacts": {"S3ModelArtifacts": "s3://artifacts/compiled/digits-rasp4b.tar.gz"}}
     else:
-        handler = sagemaker_packaging_handler.packaging_job(client, now=jobs.now)
+        package = client_of("s3", {"GetObject": lambda _asked: {"Body": io.BytesIO(b"package")}})
+        handler = sagemaker_packaging_handler.packaging_job(client, package, now=jobs.now)
         module = sagemaker_packaging_handler
         properties = common | {
             "CompilationJobName": "compiled-1",

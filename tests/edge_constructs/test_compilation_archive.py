@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from pydantic import TypeAdapter
 
 from edge_constructs.compilation_job import compilation_key, compiled_files, write_archive
 from edge_constructs.compilation_settings import CompilationSettings, Framework
@@ -35,6 +36,10 @@ FILES: dict[str, list[tuple[list[str], list[str]]]] = {
     "DARKNET": [(["yolo.cfg", "yolo.weights", "labels.txt"], ["yolo.cfg", "yolo.weights"])],
     "XGBOOST": [(["xgboost-model", "labels.txt"], ["xgboost-model"])],
 }
+
+
+def settings_of(**values: Any) -> CompilationSettings:
+    return TypeAdapter(CompilationSettings).validate_python(values)
 
 
 def make(folder: Path, files: list[str], extra: str = "", layout: str = "NCHW") -> ModelFolder:
@@ -97,20 +102,20 @@ def test_a_half_of_a_pair_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("framework", "layout"), [("KERAS", "NHWC"), ("PYTORCH", "NHWC"), ("TFLITE", "NCHW")])
 def test_axes_that_neo_does_not_compile_for_are_refused(framework: Any, layout: str, tmp_path: Path) -> None:
     model = make(tmp_path / "model", FILES[framework][0][0], layout=layout)
-    settings = CompilationSettings(framework=framework, target_device="rasp4b")
+    settings = settings_of(framework=framework, target_device="rasp4b")
     expected = rf"preprocessing\.layout: N\w+ is expected, .*{framework}.* got {layout}"
     with pytest.raises(JobPropertyError, match=expected):
         compilation_key(model, settings)
-    said = CompilationSettings(framework=framework, target_device="rasp4b", data_input_config='{"image": [1, 1, 8, 8]}')
+    said = settings_of(framework=framework, target_device="rasp4b", data_input_config='{"image": [1, 1, 8, 8]}')
     assert compilation_key(model, said).startswith("rasp4b-")
 
 
 def test_settings_have_a_name_that_models_do_not_change() -> None:
-    one = CompilationSettings(target_device="rasp4b")
-    assert one.name == CompilationSettings(target_device="rasp4b", max_runtime_seconds=1200).name
+    one = settings_of(target_device="rasp4b")
+    assert one.name == settings_of(target_device="rasp4b", max_runtime_seconds=1200).name
     others = [
-        CompilationSettings(target_device="rasp3b"),
-        CompilationSettings(target_device="rasp4b", compiler_options='{"mattr": ["+neon"]}'),
-        CompilationSettings(target_device="rasp4b", framework="TFLITE"),
+        settings_of(target_device="rasp3b"),
+        settings_of(target_device="rasp4b", compiler_options='{"mattr": ["+neon"]}'),
+        settings_of(target_device="rasp4b", framework="TFLITE"),
     ]
     assert len({one.name, *(other.name for other in others)}) == 4

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
+from edge_constructs import sagemaker_packaging_handler
 from edge_constructs.handler_kernel import ResourceError
 
 # The fixture's kind of thing: see conftest.py.
@@ -147,6 +149,29 @@ def test_a_component_version_that_exists_is_recognised(case: Case) -> None:
     failed = {"Type": "GreengrassV2Component", "Status": "FAILED", "StatusMessage": "Component already exists"}
     case.end(job, PresetDeploymentOutput=failed)
     with pytest.raises(ResourceError, match=r"dev\.model 1\.0\.0 exists already.*make lock"):
+        case.poll(job)
+
+
+@pytest.mark.parametrize("case", ["EdgePackaging"], indirect=True)
+def test_a_package_tells_its_digest_and_a_completed_job_without_one_fails(
+    case: Case, make_client: Any, service_error: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = case.create()
+    case.end(job)
+    assert case.poll(job)["Data"]["PackageSha256"] == hashlib.sha256(b"package").hexdigest()
+
+    def missing(_asked: Any) -> Any:
+        raise service_error("NoSuchKey", 404)
+
+    services = (
+        make_client("sagemaker", case.jobs.operations("EdgePackaging")),
+        make_client("s3", {"GetObject": missing}),
+    )
+    handler = sagemaker_packaging_handler.packaging_job(*services, now=case.jobs.now)
+    monkeypatch.setattr(sagemaker_packaging_handler, "_handler", lambda: handler)
+    with pytest.raises(
+        ResourceError, match=r"is COMPLETED, but there is no s3://artifacts/models/digits-1\.0\.tar\.gz"
+    ):
         case.poll(job)
 
 

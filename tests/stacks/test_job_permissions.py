@@ -152,6 +152,7 @@ def test_sagemakers_packaging(stacks: dict[str, Any], allows: Any) -> None:
         (handler, "sagemaker:CreateEdgePackagingJob", f"{JOBS}:{name}"),
         (handler, "sagemaker:DescribeEdgePackagingJob", f"{JOBS}:{name}"),
         (handler, "sagemaker:StopEdgePackagingJob", f"{JOBS}:{name}"),
+        (handler, "s3:GetObject", f"{packages}/digits-1.0.tar.gz"),
         (service, "s3:GetObject", f"{compiled}/digits-rasp4b.tar.gz"),
         (service, "s3:PutObject", f"{packages}/digits-1.0.tar.gz"),
         (service, "greengrass:CreateComponentVersion", component),
@@ -173,6 +174,7 @@ def test_sagemakers_packaging(stacks: dict[str, Any], allows: Any) -> None:
         assert not allows(template, role, action, resource), (role, action, resource)
     check_trust(template, service, handler)
     check_encryption(template, service, ["kms:Decrypt", "kms:GenerateDataKey"])
+    check_encryption(template, handler, ["kms:Decrypt"])
     assert job["ResourceKey"] == VOLUME
     (grant,) = (s for s in statements(template, service) if "kms:CreateGrant" in s["Action"])
     assert (grant["Resource"], grant["Condition"]) == (VOLUME, {"Bool": {"kms:GrantIsForAWSResource": "true"}})
