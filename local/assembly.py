@@ -87,8 +87,20 @@ class Assembly:
         return dict(json.loads(update.get("Merge", "{}")))
 
     @property
+    def asks_components(self) -> bool:
+        """Whether the nucleus asks components before an update: the classic one does, lite cannot."""
+        return "aws.greengrass.Nucleus" in self._components
+
+    @property
     def _components(self) -> Mapping[str, Any]:
-        deployments = list(self._of_type("AWS::GreengrassV2::Deployment"))
-        if len(deployments) != 1:
-            raise AssemblyError(f"{self.path}: one Greengrass deployment is expected, found {len(deployments)}")
-        return dict(deployments[0]["Components"])
+        """What the deployment to the first device's group names: with canaries, there are two deployments."""
+        members = {item["ThingName"]: item["ThingGroupName"] for item in self._of_type("Custom::ThingGroupMembership")}
+        group = members.get(self.thing_names[0])
+        targets = {str(item["TargetArn"]): item for item in self._of_type("AWS::GreengrassV2::Deployment")}
+        found = [item for arn, item in targets.items() if arn.endswith(f":thinggroup/{group}")]
+        if len(found) != 1:
+            raise AssemblyError(
+                f"{self.path}: one Greengrass deployment to the group {group} of {self.thing_names[0]} is expected, "
+                f"found {len(found)} of it among {sorted(targets)}"
+            )
+        return dict(found[0]["Components"])

@@ -113,6 +113,8 @@ class LocalSystem:
         command = [sys.executable, "-m", "local.core_device"]
         command += ["--thing-name", self.assembly.thing_names[0], "--root", str(self.device_root)]
         command += ["--role-alias", self.assembly.role_alias, "--iot-policy", self.assembly.iot_policy]
+        if self.assembly.asks_components:
+            command.append("--component-updates")
         log = self.device_root.parent / "logs" / "core-device.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:

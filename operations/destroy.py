@@ -10,7 +10,7 @@ from typing import Any
 
 from operations.cdk import Cdk
 from operations.certificates import release_policy, release_thing
-from operations.errors import RefusedError, exists, tolerating
+from operations.errors import RefusedError, tolerating
 from operations.greengrass import core_devices, delete_deployment, deployments_of_group, pages, wait_for_devices
 from operations.prune import carry_out, plan_pruning
 from operations.target import PROTECTED, Target
@@ -55,18 +55,21 @@ def destroy(
         raise RefusedError(f"{environment.name}: is destroyed with APPROVE=yes only")
     target.check_account()
     target.check_idle()
+    former = [name for name in target.former_stack_names if target.stack_status(name) is not None]
     standing = [name for name in target.stack_names if target.stack_status(name) is not None]
     target.say(
         f"{environment.name} in account {environment.account}, {environment.region}: "
-        f"stacks {', '.join(standing) or 'none'}; devices {', '.join(environment.thing_names)}"
+        f"stacks {', '.join([*standing, *former]) or 'none'}; devices {', '.join(environment.thing_names)}"
     )
     if not approved and not confirm(f"Type {environment.namespace} to destroy it: "):
         raise RefusedError(f"{environment.name}: not destroyed: {environment.namespace} was not typed")
     kept = sorted(resource for name in standing for resource in _kept(target, name))
-    group = environment.thing_group
-    if exists(lambda: target.client("iot").describe_thing_group(thingGroupName=group)):
-        _clear_devices(target, force=force, timeout=device_seconds)
-    _release(target, standing)
+    _clear_devices(target, force=force, timeout=device_seconds)
+    _release(target, (*former, *standing))
+    for name in former:  # first, as it names what the others hold
+        target.say(f"deleting {name}, which stands from when there were canaries")
+        target.client("cloudformation").delete_stack(StackName=name)
+        target.client("cloudformation").get_waiter("stack_delete_complete").wait(StackName=name)
     if standing:
         target.say("destroying the stacks")
         cdk(["destroy", f"{environment.name}/*", "--force"])
@@ -81,19 +84,23 @@ def destroy(
 def _clear_devices(target: Target, *, force: bool, timeout: float) -> None:
     """Deploy no components, so that devices stop what they run, and wait for them."""
     client = target.client("greengrassv2")
-    created = client.create_deployment(
-        targetArn=target.group_arn, deploymentName=f"{target.environment.namespace}-destroy", components={}
-    )
+    name = f"{target.environment.namespace}-destroy"
+    created = {
+        arn: client.create_deployment(targetArn=arn, deploymentName=name, components={})["deploymentId"]
+        for arn in target.group_arns
+    }
+    if not created:
+        return
     if force:
         target.say("devices are told to remove their components; not waiting for them")
     else:
         target.say(f"waiting for devices to remove their components, {timeout:g} s at the most")
-        wait_for_devices(target, created["deploymentId"], timeout=timeout)
-    for thing in core_devices(target):
+        wait_for_devices(target, created, timeout=timeout)
+    for thing in (thing for arn in created for thing in core_devices(target, arn)):
         with tolerating("ResourceNotFoundException"):
             client.delete_core_device(coreDeviceThingName=thing)
     # Also superseded ones: their group goes, and the versions that they name must be free.
-    for deployment_id in deployments_of_group(target):
+    for deployment_id in (id_ for arn in created for id_ in deployments_of_group(target, arn)):
         delete_deployment(target, deployment_id)
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from operations.errors import OperationError, tolerating
@@ -22,10 +22,10 @@ def pages(client: Any, operation: str, key: str, **arguments: Any) -> list[Any]:
     return found
 
 
-def deployments_of_group(target: Target) -> list[str]:
-    """Ids of every deployment that targets the environment's thing group, also of superseded ones."""
+def deployments_of_group(target: Target, group_arn: str) -> list[str]:
+    """Ids of every deployment that targets a thing group, also of superseded ones."""
     client = target.client("greengrassv2")
-    listed = pages(client, "list_deployments", "deployments", targetArn=target.group_arn, historyFilter="ALL")
+    listed = pages(client, "list_deployments", "deployments", targetArn=group_arn, historyFilter="ALL")
     return [str(item["deploymentId"]) for item in listed]
 
 
@@ -39,17 +39,23 @@ def delete_deployment(target: Target, deployment_id: str) -> None:
         client.delete_deployment(deploymentId=deployment_id)
 
 
-def core_devices(target: Target) -> list[str]:
-    """Things of the group that have ever been core devices."""
+def core_devices(target: Target, group_arn: str) -> list[str]:
+    """Things of a group that have ever been core devices."""
     client = target.client("greengrassv2")
-    listed = pages(client, "list_core_devices", "coreDevices", thingGroupArn=target.group_arn)
+    listed = pages(client, "list_core_devices", "coreDevices", thingGroupArn=group_arn)
     return [str(item["coreDeviceThingName"]) for item in listed]
 
 
 def wait_for_devices(
-    target: Target, deployment_id: str, *, timeout: float, now: Callable[[], float] = time.monotonic
+    target: Target, deployments: Mapping[str, str], *, timeout: float, now: Callable[[], float] = time.monotonic
 ) -> None:
-    """Wait until each core device of the group has carried out a deployment.
+    """Wait until each core device of some groups has carried out its group's deployment.
+
+    Args:
+        target: the environment and its account.
+        deployments: ARN of a thing group to the id of its deployment.
+        timeout: for all of them, in seconds.
+        now: a monotonic clock.
 
     Raises:
         OperationError: one failed, or did not finish within `timeout` seconds.
@@ -57,7 +63,11 @@ def wait_for_devices(
     deadline = now() + timeout
     said: dict[str, str] = {}
     while True:
-        statuses = {thing: _status(target, thing, deployment_id) for thing in core_devices(target)}
+        statuses = {
+            thing: _status(target, thing, deployment_id)
+            for group_arn, deployment_id in deployments.items()
+            for thing in core_devices(target, group_arn)
+        }
         for thing, status in statuses.items():
             if said.get(thing) != status:
                 target.say(f"  {thing}: {status}")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import ClientError
 
-from operations.errors import RefusedError, code_of
+from operations.errors import RefusedError, code_of, exists
 from stacks.environment import DOCUMENTATION_ACCOUNT, Environment, load_environment
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,13 +41,37 @@ class Target:
     @property
     def stack_names(self) -> tuple[str, ...]:
         """The environment's stacks, in the order of their deployment."""
-        return tuple(f"{self.environment.namespace}-{name}" for name in ("Fleet", "Models", "Release"))
+        last = ("Rollout",) if self.environment.canaries else ()
+        return tuple(f"{self.environment.namespace}-{name}" for name in ("Fleet", "Models", "Release", *last))
+
+    @property
+    def former_stack_names(self) -> tuple[str, ...]:
+        """Stacks that it may have left from when it had canaries; the app knows them no more."""
+        return () if self.environment.canaries else (f"{self.environment.namespace}-Rollout",)
 
     @property
     def group_arn(self) -> str:
-        """ARN of the thing group that deployments target."""
+        """ARN of the fleet's thing group."""
+        return self._group_arn(self.environment.thing_group)
+
+    @property
+    def first_group_arn(self) -> str:
+        """ARN of the thing group that a release reaches first."""
+        return self._group_arn(self.environment.first_group)
+
+    @property
+    def group_arns(self) -> tuple[str, ...]:
+        """ARNs of the thing groups that there are: the fleet's, and the canaries', also former ones'."""
+        iot, environment = self.client("iot"), self.environment
+        return tuple(
+            self._group_arn(name)
+            for name in (environment.canary_group, environment.thing_group)
+            if exists(functools.partial(iot.describe_thing_group, thingGroupName=name))
+        )
+
+    def _group_arn(self, name: str) -> str:
         place = f"{self.environment.region}:{self.environment.account}"
-        return f"arn:{self.partition}:iot:{place}:thinggroup/{self.environment.thing_group}"
+        return f"arn:{self.partition}:iot:{place}:thinggroup/{name}"
 
     @property
     def partition(self) -> str:
@@ -100,7 +125,7 @@ class Target:
         Raises:
             RefusedError: a stack is in the middle of a change.
         """
-        for name in self.stack_names:
+        for name in (*self.stack_names, *self.former_stack_names):
             status = self.stack_status(name) or ""
             if status.endswith("_IN_PROGRESS") and status != "REVIEW_IN_PROGRESS":
                 raise RefusedError(f"{name}: is {status}: wait until CloudFormation is done, then try again")

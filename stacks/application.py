@@ -27,6 +27,7 @@ from stacks.environment import (
 from stacks.fleet import FleetStack
 from stacks.models import ModelsStack
 from stacks.release import ReleaseStack
+from stacks.rollout import RolloutStack
 
 ENVIRONMENTS = ROOT / "environments"
 # What a person did wrong, as opposed to this program: shown as a message, without a traceback.
@@ -34,7 +35,12 @@ INPUT_ERRORS = (ComponentLockError, EnvironmentFileError, JobPropertyError, Mode
 
 
 class EnvironmentStage(cdk.Stage):
-    """One environment: Fleet, Models and Release, deployed in this order."""
+    """One environment: Fleet, Models and Release, deployed in this order; with canaries Rollout after them.
+
+    Attributes:
+        release: its deployment goes to the first group of devices.
+        rollout: its deployment goes to the fleet after the canaries; None without canaries.
+    """
 
     def __init__(self, scope: Construct, id_: str, *, environment: Environment) -> None:
         super().__init__(scope, id_, env=cdk.Environment(account=environment.account, region=environment.region))
@@ -58,7 +64,7 @@ class EnvironmentStage(cdk.Stage):
             lock=lock,
             stack_name=f"{prefix}-Models",
         )
-        release = ReleaseStack(
+        self.release = ReleaseStack(
             self,
             "Release",
             environment=environment,
@@ -69,7 +75,17 @@ class EnvironmentStage(cdk.Stage):
             stack_name=f"{prefix}-Release",
         )
         models.add_stack_dependency(fleet)
-        release.add_stack_dependency(models)
+        self.release.add_stack_dependency(models)
+        self.rollout: RolloutStack | None = None
+        if environment.canaries:
+            self.rollout = RolloutStack(
+                self,
+                "Rollout",
+                environment=environment,
+                components=self.release.components,
+                stack_name=f"{prefix}-Rollout",
+            )
+            self.rollout.add_stack_dependency(self.release)
 
 
 def build_app(

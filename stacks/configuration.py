@@ -72,6 +72,7 @@ def inference_configuration(
         "ModelPath": f"../{model_component}",
         "Preprocessing": {key: _text(value) for key, value in preprocessing.items()},
         "PublishResultsOnTopic": inference.topic,
+        "UpdateDeferSeconds": str(inference.defer_update_seconds),
         "accessControl": _publish_policy(component, inference.topic),
     }
 

@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from edge_constructs.compilation_settings import CompilationSettings
 from edge_constructs.packaging_settings import PackagingSettings
+from edge_constructs.rollout_settings import RolloutSettings
 
 # AWS's account number for documentation: what is synthesised without an account of one's own carries it.
 DOCUMENTATION_ACCOUNT = "111122223333"
@@ -132,6 +133,8 @@ class Inference:
     image_directory: str = ""
     interval_seconds: Annotated[int, Field(ge=1)] = 3600
     topic: Topic = "gg/sageMakerEdgeManager/image-classification"
+    # How long a component in the middle of a pass may put an update off, all in all; 0: not at all.
+    defer_update_seconds: Annotated[int, Field(ge=0, le=86400)] = 300
 
 
 @_settings
@@ -139,16 +142,6 @@ class Detection(Inference):
     """What the object detection component does. Without this table it is not deployed."""
 
     topic: Topic = "gg/sageMakerEdgeManager/object-detection"
-
-
-@_settings
-class Rollout:
-    """How fast a deployment reaches the devices, and when it stops (IoT job configuration, specification §10)."""
-
-    maximum_per_minute: Annotated[int, Field(ge=1, le=1000)] = 1000
-    abort_percentage: Annotated[int, Field(ge=1, le=100)] = 100
-    abort_minimum: Annotated[int, Field(ge=1)] = 1
-    in_progress_minutes: Annotated[int, Field(ge=1, le=10080)] = 30
 
 
 @_settings
@@ -191,7 +184,7 @@ class Environment:
     greengrass: Greengrass
     agent: Agent = Field(default_factory=Agent)
     capture: Capture = Field(default_factory=Capture)
-    rollout: Rollout = Field(default_factory=Rollout)
+    rollout: RolloutSettings = Field(default_factory=RolloutSettings)
     heartbeat: Heartbeat = Field(default_factory=Heartbeat)
     verification: Verification = Field(default_factory=Verification)
     alarms: Alarms = Field(default_factory=Alarms)
@@ -350,7 +343,7 @@ def _describe(fault: Any, source: str) -> str:
         return f"{source}: {key}: no such key; known here are {', '.join(known)}; write one of those, or remove it"
     if fault["type"] in {"missing", "missing_argument", "missing_keyword_only_argument"}:
         return f"{source}: {key}: expected, but missing; add it"
-    message = re.sub(r"^(Value error,|(Input|String)(?= should))", "", fault["msg"]).strip()
+    message = re.sub(r"^(Value error, |(Input|String)(?= should))", "", fault["msg"]).strip()
     return f"{source}: {key}: {message}; got {fault['input']!r}{_REMEDIES.get(fault['type'], '')}"
 
 
@@ -358,7 +351,7 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
     schema = _TYPE.json_schema()
     node = schema
     for part in location:
-        node = node["properties"][part]
+        node = node["items"] if isinstance(part, int) else node["properties"][part]
         # A table that may be absent is one of two: itself, or null.
         choices = [node, *node.get("anyOf", [])]
         reference = next((choice["$ref"] for choice in choices if "$ref" in choice), None)
@@ -396,6 +389,7 @@ def _check_whole(environment: Environment, path: Path) -> None:
     if twice := sorted({key for key in environment.signing.keys if environment.signing.keys.count(key) > 1}):
         raise EnvironmentFileError(f"{path}: signing.keys: {', '.join(twice)} stands twice; a key has one entry")
     _check_mode(environment, path)
+    _check_deferral(environment, path)
     capture = environment.capture
     if capture.batch_size >= capture.buffer_size:
         raise EnvironmentFileError(
@@ -429,6 +423,20 @@ def _check_canaries(environment: Environment, path: Path) -> None:
             f"{path}: canaries: at least one of devices is expected to be none, got all of them: "
             "leave canaries out where nothing comes after them"
         )
+
+
+def _check_deferral(environment: Environment, path: Path) -> None:
+    rollout = environment.rollout
+    if rollout.update_action == "SKIP_NOTIFY_COMPONENTS":
+        return
+    components = {"inference": environment.inference, "detection": environment.detection}
+    for table, settings in components.items():
+        if settings is not None and settings.defer_update_seconds >= rollout.in_progress_minutes * 60:
+            raise EnvironmentFileError(
+                f"{path}: {table}.defer_update_seconds: less than rollout.in_progress_minutes "
+                f"{rollout.in_progress_minutes} is expected, got {settings.defer_update_seconds} seconds: a device "
+                "that puts an update off would count as timed out; defer for less, or wait for longer"
+            )
 
 
 def _check_mode(environment: Environment, path: Path) -> None:

@@ -20,7 +20,7 @@ from stacks.environment import Environment
 
 
 class FleetStack(cdk.Stack):
-    """What outlives every release: buckets, the devices' role and alias, their IoT policy, the group and its things."""
+    """What outlives every release: buckets, the devices' role and alias, their IoT policy, groups and things."""
 
     def __init__(self, scope: Construct, id_: str, *, environment: Environment, **kwargs: Any) -> None:
         super().__init__(scope, id_, **kwargs)
@@ -45,7 +45,11 @@ class FleetStack(cdk.Stack):
             "Devices",
             fleet_name=environment.thing_group,
             thing_prefix=f"{environment.namespace}-",
-            thing_names=environment.thing_names,
+            things={
+                name: environment.canary_group if name in environment.canary_things else environment.thing_group
+                for name in environment.thing_names
+            },
+            other_groups=[environment.canary_group],
             log_retention=log_retention(environment),
         )
         if environment.edge_manager == "sagemaker":

@@ -9,12 +9,12 @@ from constructs import Construct
 
 from edge_constructs.component_lock import ComponentLock
 from edge_constructs.component_source import ComponentSource, model_component
-from edge_constructs.fleet_deployment import DeployedComponent, FleetDeployment, RolloutPolicy
+from edge_constructs.fleet_deployment import EVERYTHING, DeployedComponent
 from edge_constructs.greengrass_component import GreengrassComponent
 from edge_constructs.model_folder import ModelFolder
 from edge_constructs.published_artifact import ArtifactPublisher
-from edge_constructs.signing_key import SigningPublicKeys, alias_arn
-from stacks.configuration import agent_configuration, inference_configuration, trust_configuration
+from stacks.configuration import agent_configuration, inference_configuration
+from stacks.deployment import deploy_release, read_trust
 from stacks.environment import Environment, EnvironmentFileError, Inference
 from stacks.fleet import log_retention
 from stacks.models import model_prefix
@@ -22,9 +22,12 @@ from stacks.variants import SAGEMAKER_AGENT, deployed_inference, deployed_model
 
 
 class ReleaseStack(cdk.Stack):
-    """All component versions and the deployment that names them.
+    """All component versions and the deployment that names them, to the first group of devices.
 
     They stand in one stack, so that the deployment moves before anything that it named could go.
+
+    Attributes:
+        components: what is deployed, without what is known at deploy time alone.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class ReleaseStack(cdk.Stack):
         self._publisher = ArtifactPublisher(
             self, "Publisher", bucket=environment.artifact_bucket, log_retention=log_retention(environment)
         )
+        trust = read_trust(self, environment)
         agent = self._agent()
         components = [
             DeployedComponent(name=environment.greengrass.nucleus, version=environment.greengrass.nucleus_version),
@@ -62,20 +66,15 @@ class ReleaseStack(cdk.Stack):
         if detector is not None and environment.detection is not None:
             ids = ("Detector", "ObjectDetection")
             components += self._inference(ids, "object_detection", environment.detection, detector, agent)
-        deployment = FleetDeployment(
+        self.components = components
+        deploy_release(
             self,
-            "Deployment",
-            name=f"{environment.namespace}-release",
-            thing_group=environment.thing_group,
-            components=components,
-            rollout=RolloutPolicy(
-                maximum_per_minute=environment.rollout.maximum_per_minute,
-                abort_percentage=environment.rollout.abort_percentage,
-                abort_minimum=environment.rollout.abort_minimum,
-                in_progress_minutes=environment.rollout.in_progress_minutes,
-            ),
+            environment,
+            components,
+            trust=trust,
+            thing_group=environment.first_group,
+            rollout=environment.rollout.at_once() if environment.canaries else environment.rollout,
         )
-        cdk.CfnOutput(self, "DeploymentId", value=deployment.resource.attr_deployment_id)
 
     def _inference(
         self, ids: tuple[str, str], folder: str, settings: Inference, model: ModelFolder, agent: DeployedComponent
@@ -107,16 +106,9 @@ class ReleaseStack(cdk.Stack):
         merge = agent_configuration(environment)
         if environment.edge_manager == "sagemaker":
             version = environment.greengrass.edge_manager_version
-            return DeployedComponent(name=SAGEMAKER_AGENT, version=version, merge=merge)
-        keys = SigningPublicKeys(
-            self,
-            "SigningPublicKeys",
-            keys=[alias_arn(self, alias) for alias in environment.signing_aliases],
-            log_retention=log_retention(environment),
-        )
-        trust = trust_configuration(environment, keys.public_keys)
+            return DeployedComponent(name=SAGEMAKER_AGENT, version=version, merge=merge, reset=EVERYTHING)
         source = self._sources["agent"]
-        return DeployedComponent.of(self._published("Agent", source, self._lock.version_of(source)), {**merge, **trust})
+        return DeployedComponent.of(self._published("Agent", source, self._lock.version_of(source)), merge)
 
     def _published(self, id_: str, source: ComponentSource, version: str) -> GreengrassComponent:
         prefix = f"components/{self._environment.namespace}.{source.name}/{version}"

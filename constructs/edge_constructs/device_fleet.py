@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import aws_cdk as cdk
 import aws_cdk.aws_iam as iam
@@ -14,14 +14,16 @@ from edge_constructs.custom_resource import CustomResourceProvider
 
 
 class DeviceFleet(Construct):
-    """The open fleet: a thing group, a thing for each device, and the things' membership.
+    """The open fleet: thing groups, a thing for each device, and the things' membership of one group each.
 
     Args:
         scope: the construct it stands in.
         id_: its id there.
-        fleet_name: the thing group's name, and Edge Manager's `DeviceFleetName` on the devices.
+        fleet_name: the fleet's thing group, and Edge Manager's `DeviceFleetName` on all devices.
         thing_prefix: what every thing's name starts with.
-        thing_names: one a device.
+        things: each device's thing, and the group that it is in: the fleet's, or one of `other_groups`.
+        other_groups: names of the groups beside the fleet's. One that no thing is in is not made; a thing that was in
+            it may still leave it.
         log_retention: of the membership handler's logs.
     """
 
@@ -32,13 +34,17 @@ class DeviceFleet(Construct):
         *,
         fleet_name: str,
         thing_prefix: str,
-        thing_names: Sequence[str],
+        things: Mapping[str, str],
+        other_groups: Sequence[str],
         log_retention: logs.RetentionDays,
     ) -> None:
         super().__init__(scope, id_)
         stack = cdk.Stack.of(self)
         iot_arn = f"arn:{stack.partition}:iot:{stack.region}:{stack.account}"
-        self.group = iot.CfnThingGroup(self, "Group", thing_group_name=fleet_name)
+        self.groups = {fleet_name: iot.CfnThingGroup(self, "Group", thing_group_name=fleet_name)}
+        for name in other_groups:
+            if name in things.values():
+                self.groups[name] = iot.CfnThingGroup(self, f"Group-{name}", thing_group_name=name)
         membership = CustomResourceProvider(
             self,
             "Membership",
@@ -48,8 +54,9 @@ class DeviceFleet(Construct):
                     sid="ChangeMembership",
                     actions=["iot:AddThingToThingGroup", "iot:RemoveThingFromThingGroup"],
                     resources=[
-                        f"{iot_arn}:thinggroup/{fleet_name}",
-                        # By prefix: what is taken out of the list is removed with the policy that no longer names it.
+                        # Also of what is not there any more, and things by prefix: what is taken out of the list is
+                        # removed with the policy that no longer names it.
+                        *(f"{iot_arn}:thinggroup/{name}" for name in (fleet_name, *other_groups)),
                         f"{iot_arn}:thing/{thing_prefix}*",
                     ],
                 )
@@ -62,7 +69,7 @@ class DeviceFleet(Construct):
             reason="A device that leaves the environment must still be taken out of the group.",
         )
         self.things: dict[str, iot.CfnThing] = {}
-        for name in thing_names:
+        for name, group in things.items():
             thing = self.things[name] = iot.CfnThing(self, f"Thing-{name}", thing_name=name)
             member = cdk.CustomResource(
                 self,
@@ -70,6 +77,6 @@ class DeviceFleet(Construct):
                 resource_type="Custom::ThingGroupMembership",
                 service_token=membership.service_token,
                 service_timeout=cdk.Duration.minutes(5),
-                properties={"ThingGroupName": fleet_name, "ThingName": name},
+                properties={"ThingGroupName": group, "ThingName": name},
             )
-            member.node.add_dependency(thing, self.group)
+            member.node.add_dependency(thing, self.groups[group])

@@ -26,7 +26,11 @@ class Iot(Protocol):
 
 
 class GroupMembership:
-    """Properties: ThingGroupName, ThingName. The physical id is both: another pair is another membership."""
+    """Properties: ThingGroupName, ThingName. The physical id is both: another pair is another membership.
+
+    An update to another group moves the thing: out of the former group first, so that it is in both at no time and
+    takes no deployment of both. CloudFormation deletes the former membership later, and finds it gone.
+    """
 
     def __init__(self, iot: Iot) -> None:
         self._iot = iot
@@ -34,19 +38,36 @@ class GroupMembership:
     def apply(self, request: Request) -> Response:
         """Add the thing; adding a member again changes nothing."""
         group, thing = request.text("ThingGroupName"), request.text("ThingName")
-        self._iot.add_thing_to_thing_group(thingGroupName=group, thingName=thing)
+        former, of = _membership(request.physical_id) or (group, thing)
+        moves = of == thing and former != group
+        if moves:
+            self._remove(former, thing)
+        try:
+            self._iot.add_thing_to_thing_group(thingGroupName=group, thingName=thing)
+        except ClientError:
+            if moves:  # in no group it would get no deployment at all
+                self._iot.add_thing_to_thing_group(thingGroupName=former, thingName=thing)
+            raise
         return Response(PhysicalResourceId=f"{group}{_SEPARATOR}{thing}")
 
     def delete(self, request: Request) -> None:
         """Take out the thing that the physical id names; one that is gone is out already."""
-        group, separator, thing = (request.physical_id or "").partition(_SEPARATOR)
-        if not separator:  # the creation failed before there was a membership
-            return
+        membership = _membership(request.physical_id)
+        if membership is not None:
+            self._remove(*membership)
+
+    def _remove(self, group: str, thing: str) -> None:
         try:
             self._iot.remove_thing_from_thing_group(thingGroupName=group, thingName=thing)
         except ClientError as error:
             if error.response["Error"]["Code"] != "ResourceNotFoundException":
                 raise
+
+
+def _membership(physical_id: str | None) -> tuple[str, str] | None:
+    """Group and thing; None where the creation failed before there was a membership."""
+    group, separator, thing = (physical_id or "").partition(_SEPARATOR)
+    return (group, thing) if separator else None
 
 
 @functools.cache

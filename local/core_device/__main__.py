@@ -45,6 +45,11 @@ def main(arguments: list[str] | None = None) -> int:
         default=Options.error_window_seconds,
         help="a third crash within it makes a component BROKEN (default: an hour, as on a device)",
     )
+    parser.add_argument(
+        "--component-updates",
+        action="store_true",
+        help="ask components before an update, as the classic nucleus does; lite, the default here, cannot",
+    )
     given = parser.parse_args(arguments)
     endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
     if urlsplit(endpoint).hostname not in _LOCAL_HOSTS:
@@ -61,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         poll_seconds=given.poll_seconds,
         settle_seconds=given.settle_seconds,
         error_window_seconds=given.error_window_seconds,
+        component_updates=given.component_updates,
     )
     log_to_stdout()
     try:

@@ -90,11 +90,14 @@ class BotoCloud:
                 version=item["componentVersion"], merge=merge, reset=tuple(update.get("reset", ()))
             )
         policies = answer.get("deploymentPolicies", {})
+        asking = policies.get("componentUpdatePolicy", {})
         return Deployment(
             id=deployment_id,
             target=answer["targetArn"],
             components=components,
             rollback=policies.get("failureHandlingPolicy", "ROLLBACK") == "ROLLBACK",
+            notify=asking.get("action", "NOTIFY_COMPONENTS") == "NOTIFY_COMPONENTS",
+            notify_seconds=asking.get("timeoutInSeconds", 60),
         )
 
     def component_versions(self, name: str) -> Sequence[str]:

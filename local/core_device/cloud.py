@@ -49,12 +49,20 @@ class ComponentRequest:
 
 @dataclass(frozen=True)
 class Deployment:
-    """The content of a deployment."""
+    """The content of a deployment.
+
+    Attributes:
+        rollback: whether the device returns to what it ran when it fails.
+        notify: whether components are asked before the update.
+        notify_seconds: how long each has for its answer.
+    """
 
     id: str
     target: str
     components: Mapping[str, ComponentRequest]
     rollback: bool = True
+    notify: bool = True
+    notify_seconds: float = 60.0
 
 
 class Cloud(Protocol):

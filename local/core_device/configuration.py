@@ -59,7 +59,8 @@ def deployed(
     """Make a component's configuration in a deployment.
 
     The recipe's defaults fill in what is absent; what the device has stays, even when a default changed; then the
-    deployment resets, and merges.
+    deployment resets, and merges. Deployments that wait are carried out by age, so the youngest has the last word. An
+    older one that reaches the device later has it too, as on lite, where classic keeps each value's time.
     """
     return merged(reset(merged(defaults, existing or {}), reset_pointers, defaults=defaults), merge)
 

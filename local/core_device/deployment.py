@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from local.core_device.runner import Runner
     from local.core_device.store import PackageStore
     from local.core_device.tes import TokenExchangeService
+    from local.core_device.updates import ComponentUpdates
 
 _MAX_REASON = 1000
 _REFUSALS = (ResolutionError, RecipeError, ArtifactError, CloudRefusedError)
@@ -74,6 +75,7 @@ class _Prepared:
     plans: Sequence[Plan]
     configurations: Mapping[str, Configuration]
     rollback: bool
+    notify_seconds: float | None
 
 
 class DeploymentEngine:
@@ -89,6 +91,7 @@ class DeploymentEngine:
         packages: PackageStore,
         credentials: TokenExchangeService,
         service: GreengrassService,
+        updates: ComponentUpdates | None,
     ) -> None:
         self._options = options
         self._cloud = cloud
@@ -97,6 +100,7 @@ class DeploymentEngine:
         self._packages = packages
         self._credentials = credentials
         self._service = service
+        self._updates = updates
         self._path = options.root / "deployments" / "current.json"
         self.current = Current(**read_json(self._path, default={}))
 
@@ -135,6 +139,16 @@ class DeploymentEngine:
             prepared = await asyncio.to_thread(self._prepare, effective.id, targets)
         except _REFUSALS as error:
             return Outcome("FAILED", "FAILED_NO_STATE_CHANGE", str(error))
+        if self._updates is None:  # as lite, which asks nobody
+            return await self._carry_out(prepared)
+        if prepared.notify_seconds is not None:
+            await self._updates.wait_for_components(effective.id, seconds=prepared.notify_seconds)
+        try:
+            return await self._carry_out(prepared)
+        finally:
+            self._updates.tell_done(effective.id)
+
+    async def _carry_out(self, prepared: _Prepared) -> Outcome:
         before = [component.plan for component in self._runner.components.values()]
         old = {plan.name: self._configuration.get(plan.name) or {} for plan in before}
         former, self.current = self.current, _next(self.current, prepared)
@@ -203,6 +217,7 @@ class DeploymentEngine:
             plans=plans,
             configurations=configurations,
             rollback=deployment.rollback,
+            notify_seconds=deployment.notify_seconds if deployment.notify else None,
         )
 
     def _manifest(self, recipe: Recipe) -> Any:

@@ -22,6 +22,7 @@ from local.core_device.resolution import BUILT_IN, NUCLEUS_NAMES
 from local.core_device.runner import Runner
 from local.core_device.store import PackageStore
 from local.core_device.tes import TokenExchangeService
+from local.core_device.updates import ComponentUpdates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,8 @@ class CoreDevice:
         options.root.mkdir(parents=True, exist_ok=True)
         configuration = ConfigurationStore(options.root / "config")
         self._iot_core = IotCore(cloud, policy_name=options.iot_policy, retry_seconds=options.poll_seconds)
-        self._service = GreengrassService(configuration, self._iot_core)
+        updates = ComponentUpdates() if options.component_updates else None
+        self._service = GreengrassService(configuration, self._iot_core, updates=updates)
         self._ipc = IpcServer(options.root, self._service)
         self._credentials = TokenExchangeService(cloud, options.role_alias)
         self._reporter = Reporter(self._iot_core, options)
@@ -66,6 +68,7 @@ class CoreDevice:
             packages=PackageStore(options.root / "packages"),
             credentials=self._credentials,
             service=self._service,
+            updates=updates,
         )
         self._stop = asyncio.Event()
         self._unreported = True

@@ -13,10 +13,11 @@ from local.core_device.ipc_server import IpcError, Stream
 from local.core_device.log import event
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from local.core_device.configuration import ConfigurationStore
     from local.core_device.iot_core import IotCore
+    from local.core_device.updates import ComponentUpdates
 
 _PUBSUB = "aws.greengrass.ipc.pubsub"
 _MQTT = "aws.greengrass.ipc.mqttproxy"
@@ -24,16 +25,21 @@ _STATES = frozenset({"RUNNING", "ERRORED"})
 
 
 class GreengrassService:
-    """The IPC operations that both nuclei have; any other is a ServiceError, as on nucleus lite."""
+    """The IPC operations that both nuclei have; any other is a ServiceError, as on nucleus lite.
 
-    def __init__(self, configuration: ConfigurationStore, iot_core: IotCore) -> None:
+    With `updates` also those by which the classic nucleus asks components before an update.
+    """
+
+    def __init__(
+        self, configuration: ConfigurationStore, iot_core: IotCore, *, updates: ComponentUpdates | None = None
+    ) -> None:
         self._configuration = configuration
         self._iot_core = iot_core
         self._tokens: dict[str, str] = {}
         self._watchers: list[tuple[str, Sequence[str], Stream]] = []
         self._local: list[tuple[str, Stream]] = []
         self._remote: list[tuple[str, Stream]] = []
-        self._operations = {
+        self._operations: dict[str, Callable[[Mapping[str, Any], Stream], Mapping[str, Any]]] = {
             "GetConfiguration": self._get_configuration,
             "UpdateConfiguration": self._update_configuration,
             "SubscribeToConfigurationUpdate": self._subscribe_to_configuration_update,
@@ -43,6 +49,9 @@ class GreengrassService:
             "SubscribeToIoTCore": self._subscribe_to_iot_core,
             "UpdateState": self._update_state,
         }
+        if updates is not None:
+            self._operations["SubscribeToComponentUpdates"] = updates.subscribe
+            self._operations["DeferComponentUpdate"] = updates.defer
 
     def issue_token(self, component: str) -> str:
         """Make the SVCUID of a new process; the former one of the component is void from now on."""

@@ -24,6 +24,7 @@ class Options:
         restart_seconds: wait before the first restart of a crashed component; it doubles with each.
         error_window_seconds: a third crash within it makes a component BROKEN.
         stop_seconds: from SIGTERM to SIGKILL.
+        component_updates: whether components are asked before an update, as by the classic nucleus; lite cannot.
     """
 
     thing_name: str
@@ -39,6 +40,7 @@ class Options:
     stop_seconds: float = 15.0
     install_attempts: int = 3
     install_timeout_seconds: float = 120.0
+    component_updates: bool = False
 
     @property
     def operating_system(self) -> str:

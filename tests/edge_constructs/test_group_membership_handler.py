@@ -17,8 +17,12 @@ class Groups:
     def __init__(self) -> None:
         self.members: set[tuple[str, str]] = set()
         self.error: Exception | None = None
+        self.refused = ""
 
     def add(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        if asked["thingGroupName"] == self.refused:
+            raise ClientError({"Error": {"Code": "ThrottlingException", "Message": "slow down"}}, "Add")
+        assert not any(thing == asked["thingName"] for group, thing in self.members if group != asked["thingGroupName"])
         self.members.add((asked["thingGroupName"], asked["thingName"]))
         return {}
 
@@ -37,11 +41,13 @@ def groups(make_client: Any, monkeypatch: pytest.MonkeyPatch) -> Groups:
     return groups
 
 
-def event(type_: str, physical_id: str | None = None, thing: str = "dev-device-1") -> dict[str, Any]:
+def event(
+    type_: str, physical_id: str | None = None, thing: str = "dev-device-1", group: str = "dev-fleet"
+) -> dict[str, Any]:
     request: dict[str, Any] = {
         "RequestType": type_,
         "LogicalResourceId": "Member",
-        "ResourceProperties": {"ServiceToken": "arn", "ThingGroupName": "dev-fleet", "ThingName": thing},
+        "ResourceProperties": {"ServiceToken": "arn", "ThingGroupName": group, "ThingName": thing},
     }
     return request if physical_id is None else {**request, "PhysicalResourceId": physical_id}
 
@@ -62,6 +68,27 @@ def test_an_update_to_another_thing_is_another_membership_and_the_old_one_is_rem
     # CloudFormation deletes the replaced id with the properties that it had; the id alone decides.
     handler.on_event(event("Delete", former, thing="dev-device-2"), None)
     assert groups.members == {("dev-fleet", "dev-device-2")}
+
+
+def test_a_thing_that_becomes_a_canary_and_back_is_in_one_group_at_any_time(groups: Groups) -> None:
+    fleet = handler.on_event(event("Create"), None)["PhysicalResourceId"]
+    # The double refuses a thing that is in another group still.
+    canary = handler.on_event(event("Update", fleet, group="dev-canary"), None)["PhysicalResourceId"]
+    assert groups.members == {("dev-canary", "dev-device-1")}
+    handler.on_event(event("Delete", fleet), None)  # CloudFormation's cleaning up of what was replaced
+    assert groups.members == {("dev-canary", "dev-device-1")}
+    # A stack that is rolled back updates once more, the other way round.
+    assert handler.on_event(event("Update", canary), None)["PhysicalResourceId"] == fleet
+    handler.on_event(event("Delete", canary, group="dev-canary"), None)
+    assert groups.members == {("dev-fleet", "dev-device-1")}
+
+
+def test_a_move_that_fails_leaves_the_thing_where_it_was(groups: Groups) -> None:
+    fleet = handler.on_event(event("Create"), None)["PhysicalResourceId"]
+    groups.refused = "dev-canary"
+    with pytest.raises(ClientError, match="slow down"):
+        handler.on_event(event("Update", fleet, group="dev-canary"), None)
+    assert groups.members == {("dev-fleet", "dev-device-1")}
 
 
 def test_a_thing_or_group_that_is_gone_counts_as_out(groups: Groups, service_error: Any) -> None:

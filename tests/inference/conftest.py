@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -24,6 +25,7 @@ import pytest
 from edge_contract.client import AgentClient
 from edge_package import write_directory
 from local.core_device.ipc_server import IpcError, IpcServer, Stream
+from local.core_device.updates import ComponentUpdates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,6 +43,7 @@ class NucleusService:
         self.configuration = configuration
         self.published: list[tuple[str, dict[str, Any]]] = []
         self.refuse_publishing = False
+        self.updates: ComponentUpdates | None = None  # as on lite, unless a test says otherwise
         self._watchers: list[tuple[str, Stream]] = []
 
     def component_of(self, token: str) -> str | None:
@@ -57,6 +60,12 @@ class NucleusService:
             self._watchers.append(watcher)
             stream.on_close(lambda: self._watchers.remove(watcher))
             return {}, True
+        if operation in {"SubscribeToComponentUpdates", "DeferComponentUpdate"}:
+            if self.updates is None:
+                raise IpcError("ServiceError", f"no operation {operation}")
+            if operation == "DeferComponentUpdate":
+                return self.updates.defer(request, stream), False
+            return self.updates.subscribe(request, stream), True
         assert operation == "PublishToIoTCore"
         if self.refuse_publishing:
             raise IpcError("UnauthorizedError", "the policy does not allow this topic")
@@ -94,6 +103,16 @@ class Nucleus:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def update(self, deployment: str, *, seconds: float = 60.0) -> concurrent.futures.Future[None]:
+        """Ask the components before an update; done when they let it through."""
+        assert self.service.updates is not None
+        waiting = self.service.updates.wait_for_components(deployment, seconds=seconds)
+        return asyncio.run_coroutine_threadsafe(waiting, self._loop)
+
+    def end_update(self, deployment: str) -> None:
+        assert self.service.updates is not None
+        self._loop.call_soon_threadsafe(self.service.updates.tell_done, deployment)
 
     def configure(self, component: str, **parameters: object) -> None:
         """Change parameters as a deployment does, and tell who watches."""
@@ -230,6 +249,13 @@ def device(tmp_path: Path) -> Iterator[Device]:
     device = Device(tmp_path, folder="image_classification", own=own, model="digits")
     yield device
     device.end()
+
+
+@pytest.fixture
+def asking_device(device: Device) -> Device:
+    """One whose nucleus asks before an update, as the classic one does."""
+    device.nucleus.service.updates = ComponentUpdates()
+    return device
 
 
 @pytest.fixture

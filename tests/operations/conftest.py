@@ -42,10 +42,14 @@ class Account:
 
     def make_fleet(self) -> None:
         environment, iot = self.target.environment, self.aws.client("iot")
-        iot.create_thing_group(thingGroupName=environment.thing_group)
-        for thing in environment.thing_names:
-            iot.create_thing(thingName=thing)
-            iot.add_thing_to_thing_group(thingGroupName=environment.thing_group, thingName=thing)
+        members = {environment.thing_group: environment.fleet_things}
+        if environment.canaries:
+            members[environment.canary_group] = environment.canary_things
+        for group, things in members.items():
+            iot.create_thing_group(thingGroupName=group)
+            for thing in things:
+                iot.create_thing(thingName=thing)
+                iot.add_thing_to_thing_group(thingGroupName=group, thingName=thing)
         empty = json.dumps({"Version": "2012-10-17", "Statement": []})
         iot.create_policy(policyName=environment.device_policy, policyDocument=empty)
         role = f"arn:aws:iam::{ACCOUNT}:role/{environment.device_role}"

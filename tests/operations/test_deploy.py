@@ -54,9 +54,10 @@ def test_an_account_must_be_named(variables: dict[str, str], message: str) -> No
         load_target("dev", say=lambda _line: None, variables=variables)
 
 
-def test_the_stacks_are_those_that_are_synthesised(make_account: Any) -> None:
-    target = make_account().target
-    synthesised = {path.stem for path in (ROOT / "tests" / "snapshots" / "dev").glob("*.json")}
+@pytest.mark.parametrize("name", ["dev", "staging", "prod"])
+def test_the_stacks_are_those_that_are_synthesised(name: str, make_account: Any) -> None:
+    target = make_account(name).target
+    synthesised = {path.stem for path in (ROOT / "tests" / "snapshots" / name).glob("*.json")}
     assert {name.partition("-")[2] for name in target.stack_names} == synthesised
 
 

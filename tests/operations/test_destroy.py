@@ -93,6 +93,43 @@ def test_force_does_not_wait(running: Any) -> None:
     assert running.versions() == []
 
 
+CANARIES = {"devices": '["device-1", "device-2"]', "canaries": '["device-1"]'}
+
+
+def test_canaries_and_fleet_are_cleared_both(make_account: Any) -> None:
+    account = make_account(**CANARIES)
+    account.make_fleet()
+    account.make_version("com.example.App", "1.0.0")
+    account.make_version("com.example.App", "1.1.0")
+    target = account.target
+    for group, version, device in (
+        (target.first_group_arn, "1.1.0", "device-1"),
+        (target.group_arn, "1.0.0", "device-2"),
+    ):
+        deployment = account.make_deployment({"com.example.App": version}, target=group)
+        account.report(f"{account.namespace}-{device}", deployment, "SUCCEEDED")
+    with pytest.raises(OperationError, match=r"-device-1, .*-device-2: did not remove their components"):
+        run(account, device_seconds=0.3)
+    run(account, force=True)
+    greengrass = account.aws.client("greengrassv2")
+    for group in target.group_arns:
+        assert greengrass.list_deployments(targetArn=group, historyFilter="ALL")["deployments"] == []
+    things = {device["coreDeviceThingName"] for device in greengrass.list_core_devices()["coreDevices"]}
+    assert not things & set(target.environment.thing_names)
+    assert account.versions() == []
+
+
+def test_the_rollout_stack_of_former_canaries_is_deleted_too(account: Any) -> None:
+    cloudformation, name = account.aws.client("cloudformation"), f"{account.namespace}-Rollout"
+    cloudformation.create_stack(StackName=name, TemplateBody='{"Resources": {"Gone": {"Type": "AWS::SNS::Topic"}}}')
+    cloudformation.get_waiter("stack_create_complete").wait(
+        StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 20}
+    )
+    assert run(account) == []
+    assert account.target.stack_status(name) in {None, "DELETE_COMPLETE"}
+    assert f"deleting {name}, which stands from when there were canaries" in account.said
+
+
 def test_a_thing_that_never_was_a_core_device_is_not_waited_for(account: Any) -> None:
     run(account, device_seconds=0.0)
 

@@ -45,6 +45,17 @@ def test_what_no_deployment_names_goes_and_the_rest_stays_with_what_lies_beside_
     assert account.said[-1] == "nothing to do"
 
 
+def test_what_the_fleet_still_runs_stays_while_the_canaries_are_ahead(make_account: Any) -> None:
+    account = make_account(devices='["device-1", "device-2"]', canaries='["device-1"]')
+    account.make_fleet()
+    for version in ("1.0.0", "1.1.0", "1.2.0"):
+        account.make_version("com.example.App", version)
+    account.make_deployment({"com.example.App": "1.0.0"}, target=account.target.group_arn)
+    account.make_deployment({"com.example.App": "1.2.0"}, target=account.target.first_group_arn)
+    prune(account.target, act=True)
+    assert account.versions() == ["com.example.App 1.0.0", "com.example.App 1.2.0"]
+
+
 def test_packages_that_no_remaining_version_names_go(account: Any) -> None:
     for key in ("models/digits/old/digits-1.0.tar.gz", "elsewhere/notes.txt"):
         account.aws.client("s3").put_object(Bucket=account.bucket, Key=key, Body=b"")

@@ -68,6 +68,22 @@ def _templates(folder: Path, stage: str) -> dict[str, Template]:
 
 
 @pytest.fixture(scope="session")
+def stacks_of(assembly: Path) -> Callable[[str], dict[str, Template]]:
+    """An environment's templates by the stack's name."""
+
+    def load(environment: str) -> dict[str, Template]:
+        folder = assembly / f"assembly-{environment}"
+        manifest = json.loads((folder / "manifest.json").read_text())
+        return {
+            a["properties"]["stackName"]: json.loads((folder / a["properties"]["templateFile"]).read_text())
+            for a in manifest["artifacts"].values()
+            if a["type"] == "aws:cloudformation:stack"
+        }
+
+    return load
+
+
+@pytest.fixture(scope="session")
 def resources() -> Callable[[Template, str], dict[str, Any]]:
     """All resources of one type: logical id to resource."""
 
@@ -115,7 +131,7 @@ def merge_of() -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """The configuration that a deployment merges into one of its components; deploy-time values as `<id.attribute>`."""
 
     def read(component: Mapping[str, Any]) -> dict[str, Any]:
-        update = component.get("ConfigurationUpdate", {"Merge": "{}"})["Merge"]
+        update = component.get("ConfigurationUpdate", {}).get("Merge", "{}")
         merged: dict[str, Any] = json.loads(_text(update))
         return merged
 

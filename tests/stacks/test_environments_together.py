@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,24 +13,11 @@ from stacks.environment import EnvironmentFileError, check_together, load_enviro
 Stacks = Callable[[str], dict[str, dict[str, Any]]]
 
 
-@pytest.fixture(scope="session")
-def stacks_of(assembly: Path) -> Stacks:
-    def load(environment: str) -> dict[str, dict[str, Any]]:
-        folder = assembly / f"assembly-{environment}"
-        manifest = json.loads((folder / "manifest.json").read_text())
-        return {
-            a["properties"]["stackName"]: json.loads((folder / a["properties"]["templateFile"]).read_text())
-            for a in manifest["artifacts"].values()
-            if a["type"] == "aws:cloudformation:stack"
-        }
-
-    return load
-
-
 @pytest.mark.parametrize("environment", ["dev", "staging", "prod"])
 def test_every_name_starts_with_the_namespace(environment: str, stacks_of: Stacks) -> None:
     stacks = stacks_of(environment)
-    assert set(stacks) == {f"{environment}-{name}" for name in ("Fleet", "Models", "Release")}
+    last = () if environment == "dev" else ("Rollout",)
+    assert set(stacks) == {f"{environment}-{name}" for name in ("Fleet", "Models", "Release", *last)}
     named = {"ThingName", "ThingGroupName", "RoleAlias", "PolicyName", "RoleName", "BucketName", "DeploymentName"}
     for template in stacks.values():
         for resource in template["Resources"].values():
@@ -61,23 +47,7 @@ def test_the_same_namespace_in_another_account_is_taken() -> None:
     check_together([load_environment(path, overrides={"namespace": "same"}, variables=variables) for path in paths])
 
 
-def test_rollout_retention_and_alarms_are_the_environments_own(stacks_of: Stacks) -> None:
-    def deployment(environment: str) -> dict[str, Any]:
-        resources = stacks_of(environment)[f"{environment}-Release"]["Resources"].values()
-        (found,) = (r["Properties"] for r in resources if r["Type"] == "AWS::GreengrassV2::Deployment")
-        return dict(found["IotJobConfiguration"])
-
-    assert deployment("prod") == {
-        "JobExecutionsRolloutConfig": {"MaximumPerMinute": 5},
-        "AbortConfig": {
-            "CriteriaList": [
-                {"Action": "CANCEL", "FailureType": "ALL", "ThresholdPercentage": 10, "MinNumberOfExecutedThings": 1}
-            ]
-        },
-        "TimeoutConfig": {"InProgressTimeoutInMinutes": 60},
-    }
-    assert deployment("dev")["JobExecutionsRolloutConfig"] == {"MaximumPerMinute": 1000}
-
+def test_alarms_are_the_environments_own(stacks_of: Stacks) -> None:
     def alarms(environment: str) -> list[dict[str, Any]]:
         resources = stacks_of(environment)[f"{environment}-Fleet"]["Resources"].values()
         return [r["Properties"] for r in resources if r["Type"] == "AWS::CloudWatch::Alarm"]
@@ -112,9 +82,8 @@ def test_the_alarm_counts_what_the_rule_counts(stacks_of: Stacks) -> None:
         ({"alarms.silent_minutes": "60", "inference.topic": ""}, "needs results to count"),
         ({"alarms.silent_minutes": "5", "inference.interval_seconds": "200"}, "less than two passes"),
         ({"alarms.silent_minutes": "7"}, "multiple of 5"),
-        ({"rollout.maximum_per_minute": "2000"}, "less than or equal to 1000"),
     ],
 )
-def test_an_alarm_or_rollout_that_cannot_work_is_refused(overrides: dict[str, str], expected: str) -> None:
+def test_an_alarm_that_cannot_work_is_refused(overrides: dict[str, str], expected: str) -> None:
     with pytest.raises(EnvironmentFileError, match=expected):
         load_environment(ENVIRONMENTS / "dev.toml", overrides=overrides, variables={})

@@ -103,6 +103,31 @@ def _lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             ("devices", "a device has one entry", "device-1 stands twice", "one entry"),
             marks=mark("Device", "the same device twice"),
         ),
+        pytest.param(
+            'canaries = ["device-9"]\n' + MINIMAL,
+            ("canaries", "devices of this environment are expected", "got device-9", "name it in devices too"),
+            marks=mark("Device", "a canary that is no device"),
+        ),
+        pytest.param(
+            MINIMAL + "[rollout]\nupdate_timeout_seconds = 1800\n",
+            ("rollout", "update_timeout_seconds 1800", "must be below in_progress_minutes 30", "count as timed out"),
+            marks=mark("Rollout", "components that may think for longer than their device"),
+        ),
+        pytest.param(
+            MINIMAL + "defer_update_seconds = 3600\n",
+            ("inference.defer_update_seconds", "less than rollout.in_progress", "got 3600", "defer for less"),
+            marks=mark("Rollout", "a pass that may put an update off for longer than its device"),
+        ),
+        pytest.param(
+            MINIMAL + '[rollout]\nabort = [{ failure_type = "TIMEOUT" }]\n',
+            (
+                "rollout.abort.0.failure_type",
+                "should be 'FAILED', 'REJECTED', 'TIMED_OUT' or 'ALL'",
+                "'TIMEOUT'",
+                "should",
+            ),
+            marks=mark("Rollout", "an abort criterion that the service does not know"),
+        ),
     ],
 )
 def test_an_environment_file(refused: Refused, refusal: Callable[..., None], text: str, says: Says) -> None:

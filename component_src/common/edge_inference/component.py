@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from edge_inference.messages import result_message
 from edge_inference.nucleus import Nucleus, NucleusError
 from edge_inference.session import Inference, ModelSession
 from edge_inference.task import best
+from edge_inference.updates import Updates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,12 +63,21 @@ class Component:
         self._counts = Counts()
         self._settings = self._read_settings()
         self._session = self._open_session(self._settings)
+        self._updates = Updates(
+            nucleus.answer_update, patience=lambda: self._settings.update_defer, over=control.change
+        )
+        self._watch_updates()
 
     def run(self) -> None:
         """Run passes until stopped, then unload the model. Nothing but a stop ends it."""
         try:
             while not self._control.stopping:
-                if self._pass():
+                self._wait_for_update()
+                try:
+                    whole = self._pass()
+                finally:
+                    self._updates.end_pass()
+                if whole:
                     self._wait_for_next_pass()
         except Stopping:
             pass
@@ -121,6 +132,23 @@ class Component:
         if settings != self._settings:
             self._settings = settings
             log.info("configuration_changed")
+
+    # --- updates ---------------------------------------------------------------------------------------------------
+
+    def _watch_updates(self) -> None:
+        try:
+            self._nucleus.watch_updates(self._updates.ask, self._updates.end)
+        except NucleusError as error:  # nucleus lite never asks, and stops components when it likes
+            log.info("updates_not_announced", error=str(error))
+        else:
+            self._updates.start()
+
+    def _wait_for_update(self) -> None:
+        """Begin a pass, but not into an update that was let through."""
+        while (held := self._updates.begin_pass()) > 0:
+            with contextlib.suppress(Changed):
+                self._control.wait(held)
+            self._apply_change()
 
     # --- passes ----------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ from edge_inference.values import boolean, from_json, number, shown, text
 
 AGENT_COMPONENT = "com.edgemanager.Agent"
 INTERVAL_SECONDS = 3600
+UPDATE_DEFER_SECONDS = 300
+_LONGEST_DEFERRAL = 24 * 3600
 _LONGEST_INTERVAL = 30 * 24 * 3600
 _ALIAS = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*")
 _LONGEST_ALIAS = 255
@@ -53,6 +55,7 @@ class Settings:
         topic: of IoT Core; blank publishes nothing.
         labels: in the order of the model's output; empty shows the index instead.
         capture: whether inputs and outputs are given to the agent for keeping.
+        update_defer: seconds for which a pass may put an update of the device off, all in all.
     """
 
     agent_component: str
@@ -62,6 +65,7 @@ class Settings:
     topic: str
     labels: tuple[str, ...]
     capture: bool
+    update_defer: float
 
 
 _PARAMETERS = (
@@ -76,6 +80,7 @@ _PARAMETERS = (
     "Preprocessing",
     "PublishResultsOnTopic",
     "UnixSocketName",
+    "UpdateDeferSeconds",
 )
 
 
@@ -116,6 +121,9 @@ def parse(own: Mapping[str, object], agent: Mapping[str, object], *, task: Task,
         topic=_topic(own, task),
         labels=_labels(from_json("Labels", own.get("Labels", ()))),
         capture=boolean("CaptureData", own.get("CaptureData", True)),
+        update_defer=number(
+            "UpdateDeferSeconds", own.get("UpdateDeferSeconds", UPDATE_DEFER_SECONDS), low=0, high=_LONGEST_DEFERRAL
+        ),
     )
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import math
 import os
 import threading
 from collections.abc import Mapping
@@ -42,6 +43,24 @@ class Nucleus(Protocol):
             NucleusError: the nucleus does not tell.
         """
 
+    def watch_updates(self, on_ask: Callable[[str], None], on_end: Callable[[], None]) -> None:
+        """Have the nucleus ask before it updates components of this device, whichever.
+
+        Args:
+            on_ask: called with the deployment's id, in any thread; it must return at once. `answer_update` answers.
+            on_end: called when the update is over, or its question void.
+
+        Raises:
+            NucleusError: the nucleus does not ask; nucleus lite has no such operation.
+        """
+
+    def answer_update(self, deployment_id: str, recheck_seconds: float) -> None:
+        """Answer the last question: 0 to go on, else the seconds after which to ask again.
+
+        Raises:
+            NucleusError: it was not taken; the nucleus waits for an answer for the time that the deployment sets.
+        """
+
     def publish(self, topic: str, payload: bytes) -> None:
         """Publish to IoT Core with QoS 1.
 
@@ -68,8 +87,10 @@ class GreengrassNucleus:
                 f"missing: {', '.join(missing)}"
             )
         self._watched: dict[str | None, Callable[[], None]] = {}
+        self._on_update: tuple[Callable[[str], None], Callable[[], None]] | None = None
         self._client: Any = None
         self._disconnected = threading.Event()
+        self._lock = threading.RLock()  # of the connection: updates are answered in a thread of their own
         self._connect()
 
     def get_configuration(self, component: str | None) -> Mapping[str, object]:
@@ -97,6 +118,34 @@ class GreengrassNucleus:
             on_stream_error=_log_stream_error,
         )
 
+    def watch_updates(self, on_ask: Callable[[str], None], on_end: Callable[[], None]) -> None:
+        """See `Nucleus`."""
+        self._subscribe_to_updates(on_ask, on_end)
+        self._on_update = on_ask, on_end
+
+    def _subscribe_to_updates(self, on_ask: Callable[[str], None], on_end: Callable[[], None]) -> None:
+        def on_event(event: Any) -> None:
+            if event.pre_update_event is not None:
+                on_ask(event.pre_update_event.deployment_id)
+            elif event.post_update_event is not None:
+                on_end()
+
+        self._ask(
+            "SubscribeToComponentUpdates",
+            "subscribe_to_component_updates_async",
+            on_stream_event=on_event,
+            on_stream_error=_log_stream_error,
+        )
+
+    def answer_update(self, deployment_id: str, recheck_seconds: float) -> None:
+        """See `Nucleus`."""
+        self._ask(
+            "DeferComponentUpdate",
+            "defer_component_update_async",
+            deployment_id=deployment_id,
+            recheck_after_ms=math.ceil(1000 * recheck_seconds),
+        )
+
     def publish(self, topic: str, payload: bytes) -> None:
         """See `Nucleus`."""
         self._ask(
@@ -122,15 +171,23 @@ class GreengrassNucleus:
         self._client = GreengrassCoreIPCClientV2(client=connection, executor=None)
         self._disconnected = disconnected
 
+    def _connect_again(self) -> None:
+        self._connect()
+        log.info("nucleus_connected_again")
+        for component, on_change in self._watched.items():
+            self._watch(component, on_change)
+            on_change()  # what changed in between was told to nobody
+        if self._on_update is not None:
+            self._subscribe_to_updates(*self._on_update)
+            self._on_update[1]()
+
     def _ask(self, operation: str, method: str, **arguments: object) -> Any:
-        if self._client is None or self._disconnected.is_set():
-            self._connect()
-            log.info("nucleus_connected_again")
-            for component, on_change in self._watched.items():
-                self._watch(component, on_change)
-                on_change()  # what changed in between was told to nobody
+        with self._lock:
+            if self._client is None or self._disconnected.is_set():
+                self._connect_again()
+            client = self._client
         try:
-            asked = getattr(self._client, method)(**arguments)
+            asked = getattr(client, method)(**arguments)
             future = asked[0] if isinstance(asked, tuple) else asked
             return future.result(timeout=_TIMEOUT_SECONDS)
         except concurrent.futures.TimeoutError as error:
@@ -156,7 +213,7 @@ class _Lifecycle(LifecycleHandler):  # type: ignore[misc] # published without ty
 
 
 def _log_stream_error(error: Exception) -> bool:
-    log.warning("configuration_stream_error", error=_said(error))
+    log.warning("nucleus_stream_error", error=_said(error))
     return False
 
 

@@ -16,7 +16,7 @@ from aws_cdk import aws_logs as logs
 
 from edge_constructs.component_lock import ComponentLock
 from edge_constructs.component_source import model_component
-from edge_constructs.fleet_deployment import DeployedComponent, FleetDeployment, RolloutPolicy
+from edge_constructs.fleet_deployment import DeployedComponent, FleetDeployment
 from edge_constructs.greengrass_component import GreengrassComponent
 from edge_constructs.job_rules import GREENGRASS_V2_COMPONENT
 from edge_constructs.model_folder import ModelFolder, load_model_folder
@@ -24,6 +24,7 @@ from edge_constructs.model_source import model_source
 from edge_constructs.open_packaging import OpenPackaging
 from edge_constructs.packaging_job import EdgePackagingJob, PackagingProperties, job_name, package_prefix
 from edge_constructs.private_bucket import PrivateBucket
+from edge_constructs.rollout_settings import RolloutSettings
 from edge_constructs.signing_key import SigningKey, SigningPublicKeys, alias_arn
 
 ENVIRONMENT = cdk.Environment(account="111122223333", region="us-east-1")
@@ -31,7 +32,6 @@ BUCKET = "edge-life-artifacts"
 KEYS = ("newer", "former")
 FLAGS = json.loads((Path(__file__).parents[3] / "cdk.json").read_text())["context"]
 RETENTION = logs.RetentionDays.ONE_DAY
-ROLLOUT = RolloutPolicy(maximum_per_minute=10, abort_percentage=100, abort_minimum=1, in_progress_minutes=30)
 
 
 def synthesise(outdir: Path, model: ModelFolder, lock: ComponentLock, *, keys: list[str], wrong_digest: bool) -> None:
@@ -81,7 +81,7 @@ def synthesise(outdir: Path, model: ModelFolder, lock: ComponentLock, *, keys: l
         name="life",
         thing_group="life-fleet",
         components=[DeployedComponent.of(made)],
-        rollout=ROLLOUT,
+        rollout=RolloutSettings(),
     )
     public = SigningPublicKeys(stack, "Trust", keys=aliases, log_retention=RETENTION)
     cdk.CfnOutput(stack, "Version", value=version)

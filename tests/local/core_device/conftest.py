@@ -207,7 +207,9 @@ class Harness:
         }
         self.cloud.recipes[name, version] = json.dumps(recipe).encode()
 
-    def deploy(self, components: Mapping[str, Any], *, rollback: bool = True, target: str = GROUP) -> str:
+    def deploy(
+        self, components: Mapping[str, Any], *, rollback: bool = True, target: str = GROUP, **policies: Any
+    ) -> str:
         """Create a deployment; a component is a version or a ComponentRequest."""
         id_ = f"deployment-{len(self.cloud.deployments) + 1}"
         requests = {
@@ -221,7 +223,7 @@ class Harness:
             status="QUEUED",
             created=time.time() + len(self.cloud.deployments),
         )
-        content = Deployment(id=id_, target=target, components=requests, rollback=rollback)
+        content = Deployment(id=id_, target=target, components=requests, rollback=rollback, **policies)
         self.cloud.deployments[id_] = (effective, content)
         return id_
 

@@ -255,14 +255,102 @@ def test_a_root_serves_one_device_at_a_time(device: Any, make_device: Any) -> No
     second.failure = None
 
 
+THING = "arn:aws:iot:us-east-1:111122223333:thing/device-1"
+CANARY = "arn:aws:iot:us-east-1:111122223333:thinggroup/canary"
+
+
 def test_two_targets_make_one_set_and_conflicts_are_refused_by_name(device: Any) -> None:
     for name in ("one", "two"):
         device.add(name, run=STAY)
     device.add("one", "2.0.0", run=STAY)
     device.deploy_and_wait({"one": "1.0.0"})
-    thing = "arn:aws:iot:us-east-1:111122223333:thing/device-1"
-    device.deploy_and_wait({"two": "1.0.0"}, target=thing)
-    assert set(device.state()["components"]) == {"one", "two"}
-    details = device.deploy_and_wait({"one": "2.0.0"}, expect="FAILED", target=thing)
-    assert "component one" in details["deployment-failure-cause"]
-    assert "thinggroup/fleet" in details["deployment-failure-cause"]
+    device.deploy_and_wait({"two": "1.0.0"}, target=THING)
+    pids = {name: item["pid"] for name, item in device.state()["components"].items()}
+    assert pids.keys() == {"one", "two"}
+    details = device.deploy_and_wait({"one": "2.0.0"}, expect="FAILED", target=THING)
+    assert details["detailed-deployment-status"] == "FAILED_NO_STATE_CHANGE"
+    cause = details["deployment-failure-cause"]
+    for text in ("component one", "1.0.0", "2.0.0", "thinggroup/fleet", "thing/device-1", "deploy one version to both"):
+        assert text in cause
+    assert {name: item["pid"] for name, item in device.state()["components"].items()} == pids
+
+
+def test_the_same_version_of_two_targets_is_no_conflict_and_stays_while_one_of_them_has_it(device: Any) -> None:
+    for name in ("shared", "own"):
+        device.add(name, run=STAY)
+    device.deploy_and_wait({"shared": "1.0.0"})
+    device.deploy_and_wait({"shared": "1.0.0", "own": "1.0.0"}, target=CANARY)
+    device.deploy_and_wait({}, target=CANARY)
+    assert device.state()["components"].keys() == {"shared"}
+    assert not (device.root / "config" / "own.json").exists()
+    device.deploy_and_wait({})
+    assert device.state()["components"] == {}
+
+
+def test_what_one_target_depends_on_must_fit_what_another_pins(device: Any) -> None:
+    device.add("lib", "1.0.0", run=STAY)
+    device.add("lib", "2.0.0", run=STAY)
+    device.add("app", run=STAY, dependencies={"lib": "^2.0.0"})
+    device.deploy_and_wait({"lib": "1.0.0"})
+    details = device.deploy_and_wait({"app": "1.0.0"}, expect="FAILED", target=CANARY)
+    assert (
+        "component lib: the deployment pins 1.0.0, but required is '^2.0.0' (by app 1.0.0)"
+        in (details["deployment-failure-cause"])
+    )
+    assert device.state()["components"].keys() == {"lib"}
+
+
+def test_a_device_that_changed_its_group_has_what_the_new_one_deploys_alone(device: Any) -> None:
+    for name in ("app", "former"):
+        device.add(name, run=STAY)
+    device.add("app", "1.1.0", run=STAY)
+    device.deploy_and_wait({"app": "1.0.0", "former": "1.0.0"})
+    # It is a canary now: the fleet's deployment reaches it no more, so its other version of app is no conflict.
+    device.cloud.reachable = False
+    former = tuple(device.cloud.deployments)
+    id_ = device.deploy({"app": "1.1.0"}, target=CANARY)
+    for other in former:
+        del device.cloud.deployments[other]
+    device.cloud.reachable = True
+    device.wait(lambda: device.cloud.deployments[id_][0].status == "SUCCEEDED")
+    assert {name: item["version"] for name, item in device.state()["components"].items()} == {"app": "1.1.0"}
+
+
+def test_waiting_deployments_are_carried_out_by_age_so_that_the_youngest_configuration_wins(make_device: Any) -> None:
+    device = make_device()
+    device.add("app", run=STAY, defaults={"A": "default", "B": "default", "C": "default"})
+    older = device.deploy({"app": ComponentRequest("1.0.0", merge={"A": "older", "B": "older"})}, target=THING)
+    younger = device.deploy({"app": ComponentRequest("1.0.0", merge={"B": "younger"})}, target=CANARY)
+    # The cloud may list them in any order.
+    device.cloud.deployments = dict(reversed(device.cloud.deployments.items()))
+    device.start()
+    for id_ in (older, younger):
+        device.wait(lambda id_=id_: device.cloud.deployments[id_][0].status == "SUCCEEDED")
+    assert configuration(device, "app") == {"A": "older", "B": "younger", "C": "default"}
+
+
+def configuration(device: Any, component: str) -> Any:
+    return json.loads((device.root / "config" / f"{component}.json").read_text())
+
+
+def test_with_a_reset_a_setting_that_ends_and_a_default_that_changes_reach_devices(device: Any) -> None:
+    device.add("app", "1.0.0", run=STAY, defaults={"Interval": "3600", "Topic": "old", "Nested": {"x": "1"}})
+    device.add("app", "1.1.0", run=STAY, defaults={"Interval": "3600", "Topic": "new", "Nested": {"x": "1"}})
+
+    def deploy(version: str, **merge: Any) -> Any:
+        device.deploy_and_wait({"app": ComponentRequest(version, merge=merge, reset=("",))})
+        return configuration(device, "app")
+
+    set_ = {"Interval": "5", "Nested": {"x": "2", "y": "3"}}
+    assert deploy("1.0.0", **set_) == {"Interval": "5", "Topic": "old", "Nested": {"x": "2", "y": "3"}}
+    assert deploy("1.0.0", Interval="5") == {"Interval": "5", "Topic": "old", "Nested": {"x": "1"}}
+    assert deploy("1.1.0") == {"Interval": "3600", "Topic": "new", "Nested": {"x": "1"}}
+
+
+def test_a_reset_that_changes_nothing_restarts_nothing(device: Any) -> None:
+    device.add("app", run=STAY, defaults={"Interval": "3600"})
+    request = ComponentRequest("1.0.0", merge={"Interval": "5"}, reset=("",))
+    device.deploy_and_wait({"app": request})
+    pid = device.component("app")["pid"]
+    device.deploy_and_wait({"app": request})
+    assert device.component("app")["pid"] == pid
