@@ -202,3 +202,33 @@ def test_no_role_of_a_job_has_a_wildcard_for_an_action_or_for_everything(mode: s
 
 def _of_jobs(roles: list[str]) -> list[str]:
     return [role for role in roles if role.startswith(("Compile", "Package", "Publisher", "SigningPublicKeys"))]
+
+
+def test_publisher_membership_and_reader_of_keys(stacks: dict[str, Any], allows: Any) -> None:
+    release, fleet = stacks["open"]["Release"], stacks["open"]["Fleet"]
+    iot = "arn:aws:iot:us-east-1:111122223333"
+    publisher = role_of(release, "PublisherHandlerRole")
+    member = role_of(fleet, "DevicesMembershipRole")
+    reader = role_of(release, "SigningPublicKeysHandlerRole")
+    assets = "arn:aws:s3:::cdk-hnb659fds-assets-111122223333-us-east-1"
+    for template, role, action, resource in (
+        (release, publisher, "s3:GetObject", f"{assets}/x.zip"),
+        (release, publisher, "s3:PutObject", f"{ARTIFACTS}/components/x/1.0.0/x.zip"),
+        (release, publisher, "s3:ListBucket", ARTIFACTS),
+        (fleet, member, "iot:AddThingToThingGroup", f"{iot}:thinggroup/test-fleet"),
+        (fleet, member, "iot:RemoveThingFromThingGroup", f"{iot}:thing/test-device-1"),
+    ):
+        assert allows(template, role, action, resource), (role, action, resource)
+    for template, role, action, resource in (
+        (release, publisher, "s3:PutObject", f"{ARTIFACTS}/models/digits/x.tar.gz"),
+        (release, publisher, "s3:DeleteObject", f"{ARTIFACTS}/components/x/1.0.0/x.zip"),
+        (release, publisher, "s3:PutObject", f"{assets}/x.zip"),
+        (fleet, member, "iot:AddThingToThingGroup", f"{iot}:thinggroup/prod-fleet"),
+        (fleet, member, "iot:AddThingToThingGroup", f"{iot}:thing/prod-device-1"),
+        (fleet, member, "iot:DeleteThing", f"{iot}:thing/test-device-1"),
+        (release, reader, "kms:Sign", VOLUME),
+        (release, reader, "kms:GetPublicKey", VOLUME),  # by no other way than the alias of the condition
+    ):
+        assert not allows(template, role, action, resource), (role, action, resource)
+    (reading,) = (s for s in statements(release, reader) if "kms:GetPublicKey" in s["Action"])
+    assert reading["Condition"] == {"StringEquals": {"kms:RequestAlias": ["alias/test-model-signing-1"]}}
