@@ -74,6 +74,11 @@ class Life:
         stack = self.aws.client("cloudformation").describe_stacks(StackName="Model")["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
+    def reasons(self) -> list[str]:
+        """What the stack's events say went wrong."""
+        events = self.aws.client("cloudformation").describe_stack_events(StackName="Model")["StackEvents"]
+        return [event.get("ResourceStatusReason", "") for event in events]
+
     def objects(self) -> dict[str, bytes]:
         s3 = self.aws.client("s3")
         keys = [item["Key"] for item in s3.list_objects_v2(Bucket="edge-life-artifacts").get("Contents", ())]
@@ -147,9 +152,7 @@ def test_a_stack_with_a_job_is_created_updated_rolled_back_reverted_deleted_and_
     after = life.deploy("failing", succeeds=False)
     stack = life.aws.client("cloudformation").describe_stacks(StackName="Model")["Stacks"][0]
     assert stack["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
-    events = life.aws.client("cloudformation").describe_stack_events(StackName="Model")["StackEvents"]
-    reasons = [event.get("ResourceStatusReason", "") for event in events]
-    assert any("it is not what was synthesised" in reason for reason in reasons), reasons
+    assert any("it is not what was synthesised" in reason for reason in life.reasons()), life.reasons()
     assert after == second
     assert life.objects() == grown, "what the failed job had begun is gone"
     assert life.versions() == {"1.0.0": "DEPLOYABLE", "1.0.1": "DEPLOYABLE"}
@@ -174,6 +177,14 @@ def test_a_stack_with_a_job_is_created_updated_rolled_back_reverted_deleted_and_
 
     again = life.deploy("reverted")
     assert life.deployed_version() == again["Version"] == "1.0.3"
+    assert life.objects() == grown
+
+    # Former settings have their former version: it is not made twice, and pruning makes room for it.
+    life.deploy("first", succeeds=False)
+    assert any("already has a version 1.0.0" in reason for reason in life.reasons()), life.reasons()
+    assert life.deployed_version() == "1.0.3"
+    greengrass.delete_component(arn=f"{COMPONENT}:versions:1.0.0")  # as `make prune` does
+    assert life.deploy("first")["Version"] == life.deployed_version() == "1.0.0"
     assert life.objects() == grown
 
 
