@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from operations.errors import RefusedError, code_of, exists
 from stacks.environment import DOCUMENTATION_ACCOUNT, Environment, load_environment
+from stacks.order import stack_names
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = ROOT / "environments"
@@ -41,8 +42,7 @@ class Target:
     @property
     def stack_names(self) -> tuple[str, ...]:
         """The environment's stacks, in the order of their deployment."""
-        last = ("Rollout",) if self.environment.canaries else ()
-        return tuple(f"{self.environment.namespace}-{name}" for name in ("Fleet", "Models", "Release", *last))
+        return stack_names(self.environment)
 
     @property
     def former_stack_names(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from stacks.environment import (
 )
 from stacks.fleet import FleetStack
 from stacks.models import ModelsStack
+from stacks.monitoring import MonitoringStack
 from stacks.release import ReleaseStack
 from stacks.rollout import RolloutStack
 
@@ -35,7 +36,7 @@ INPUT_ERRORS = (ComponentLockError, EnvironmentFileError, JobPropertyError, Mode
 
 
 class EnvironmentStage(cdk.Stage):
-    """One environment: Fleet, Models and Release, deployed in this order; with canaries Rollout after them.
+    """One environment, whole: the stacks of `stacks.order`, deployed in that order.
 
     Attributes:
         release: its deployment goes to the first group of devices.
@@ -56,11 +57,12 @@ class EnvironmentStage(cdk.Stage):
         lock = ComponentLock.read(LOCK)
         prefix = environment.namespace
         fleet = FleetStack(self, "Fleet", environment=environment, stack_name=f"{prefix}-Fleet")
+        folders = [model] if detector is None else [model, detector]
         models = ModelsStack(
             self,
             "Models",
             environment=environment,
-            models=[model] if detector is None else [model, detector],
+            models=folders,
             lock=lock,
             stack_name=f"{prefix}-Models",
         )
@@ -76,6 +78,11 @@ class EnvironmentStage(cdk.Stage):
         )
         models.add_stack_dependency(fleet)
         self.release.add_stack_dependency(models)
+        if environment.edge_manager == "open":
+            name = f"{prefix}-Monitoring"
+            monitoring = MonitoringStack(self, "Monitoring", environment=environment, models=folders, stack_name=name)
+            monitoring.add_stack_dependency(fleet)
+            self.release.add_stack_dependency(monitoring)  # a release's first heartbeats find their table
         self.rollout: RolloutStack | None = None
         if environment.canaries:
             self.rollout = RolloutStack(

@@ -45,9 +45,10 @@ def agent_configuration(environment: Environment) -> dict[str, str]:
     }
 
 
-def trust_configuration(environment: Environment, public_keys: Sequence[str]) -> dict[str, str]:
-    """What our agent trusts: the public keys, in base64, known at deploy time."""
+def open_configuration(environment: Environment, public_keys: Sequence[str]) -> dict[str, str]:
+    """Our agent's own: how often it speaks, and what it trusts: public keys in base64, known at deploy time."""
     return {
+        "HeartbeatPeriodSeconds": str(environment.heartbeat.period_seconds),
         "RequireSignature": str(environment.signing.require).lower(),
         "SigningPublicKeys": " ".join(public_keys),
     }

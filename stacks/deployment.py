@@ -11,7 +11,7 @@ import aws_cdk as cdk
 from edge_constructs.fleet_deployment import DeployedComponent, FleetDeployment
 from edge_constructs.rollout_settings import RolloutSettings
 from edge_constructs.signing_key import SigningPublicKeys, alias_arn
-from stacks.configuration import trust_configuration
+from stacks.configuration import open_configuration
 from stacks.environment import Environment
 from stacks.fleet import log_retention
 
@@ -31,7 +31,7 @@ def read_trust(stack: cdk.Stack, environment: Environment) -> dict[str, str]:
         keys=[alias_arn(stack, alias) for alias in environment.signing_aliases],
         log_retention=log_retention(environment),
     )
-    return trust_configuration(environment, keys.public_keys)
+    return open_configuration(environment, keys.public_keys)
 
 
 def deploy_release(

@@ -163,9 +163,17 @@ class Verification:
 
 @_settings
 class Alarms:
-    """What raises an alarm; 0 minutes: nothing does."""
+    """What raises an alarm, in each group of devices; counts and rates are of one window."""
 
-    silent_minutes: Annotated[int, Field(ge=0, le=1440, multiple_of=5)] = 0
+    notify: bool = True
+    silent_minutes: Annotated[int, Field(ge=5, le=10080)] = 15
+    silent_devices: Annotated[int, Field(ge=1)] = 1
+    window_minutes: Annotated[int, Field(ge=5, le=1440, multiple_of=5)] = 15
+    load_failures: Annotated[int, Field(ge=1)] = 1
+    error_percentage: Annotated[float, Field(ge=0, lt=100)] = 5.0
+    latency_milliseconds: Annotated[float, Field(gt=0)] = 1000.0
+    refused_captures: Annotated[int, Field(ge=1)] = 20  # a client repeats some, when it is quicker than its spool
+    other_digest_devices: Annotated[int, Field(ge=1)] = 1
 
 
 @_settings
@@ -239,6 +247,19 @@ class Environment:
     def heartbeat_table(self) -> str:
         """The DynamoDB table that holds each device's last heartbeat."""
         return f"{self.namespace}-heartbeats"
+
+    @property
+    def declared_models(self) -> str:
+        """Prefix of the parameters that tell, by a model's name, which version and digest is declared."""
+        return f"/edge-manager/{self.namespace}/models/"
+
+    @property
+    def longest_rollout_minutes(self) -> int:
+        """How long a release may take: its first group and verification, then device after device, each in its time."""
+        rollout = self.rollout
+        slowest = rollout.maximum_per_minute if rollout.exponential is None else rollout.exponential.base_per_minute
+        starting = -(-len(self.devices) // slowest)
+        return starting + 2 * rollout.in_progress_minutes + self.verification.wait_minutes
 
     @property
     def device_role(self) -> str:
@@ -396,17 +417,17 @@ def _check_whole(environment: Environment, path: Path) -> None:
             f"{path}: capture.batch_size {capture.batch_size} must be below "
             f"capture.buffer_size {capture.buffer_size}, or no batch ever fills"
         )
-    alarms, inference = environment.alarms, environment.inference
-    if alarms.silent_minutes and not inference.topic:
-        raise EnvironmentFileError(
-            f"{path}: alarms.silent_minutes {alarms.silent_minutes} needs results to count: "
-            "set inference.topic, or 0 minutes"
-        )
-    if 0 < alarms.silent_minutes * 60 < 2 * inference.interval_seconds:
-        raise EnvironmentFileError(
-            f"{path}: alarms.silent_minutes {alarms.silent_minutes} is less than two passes of "
-            f"inference.interval_seconds {inference.interval_seconds}: a healthy fleet would raise it"
-        )
+    _check_alarms(environment, path)
+
+
+def _check_alarms(environment: Environment, path: Path) -> None:
+    alarms, seconds = environment.alarms, environment.heartbeat.period_seconds
+    for key, minutes in (("silent_minutes", alarms.silent_minutes), ("window_minutes", alarms.window_minutes)):
+        if minutes * 60 < 2 * seconds:
+            raise EnvironmentFileError(
+                f"{path}: alarms.{key}: at least two periods of heartbeat.period_seconds {seconds} are expected, got "
+                f"{minutes} minutes: a healthy device would be missed; allow more, or let devices speak more often"
+            )
 
 
 def _check_canaries(environment: Environment, path: Path) -> None:

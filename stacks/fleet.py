@@ -13,7 +13,6 @@ from edge_constructs.device_policy import DevicePolicy
 from edge_constructs.private_bucket import PrivateBucket
 from edge_constructs.sagemaker_fleet import SageMakerFleet
 from edge_constructs.signing_key import SigningKey
-from edge_constructs.silence_alarm import SilenceAlarm
 from edge_constructs.token_exchange import TokenExchange
 from stacks.configuration import HEARTBEAT_TOPIC
 from stacks.environment import Environment
@@ -65,16 +64,6 @@ class FleetStack(cdk.Stack):
         else:
             for alias in environment.signing_aliases:
                 SigningKey(self, f"SigningKey-{alias.rpartition('-model-signing-')[2]}", alias_name=alias)
-        if environment.alarms.silent_minutes:
-            alarm = SilenceAlarm(
-                self,
-                "Silence",
-                topic=environment.inference.topic,
-                thing_prefix=f"{environment.namespace}-",
-                metric_namespace=f"EdgeManager/{environment.namespace}",
-                silent_minutes=environment.alarms.silent_minutes,
-            )
-            cdk.CfnOutput(self, "Notifications", value=alarm.notifications.topic_arn)
 
     def _buckets(self, environment: Environment) -> None:
         captures = s3.LifecycleRule(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import aws_cdk as cdk
+import aws_cdk.aws_ssm as ssm
 from constructs import Construct
 
 from edge_constructs.compilation_job import CompilationJob, compilation_key
@@ -58,6 +59,18 @@ class ModelsStack(cdk.Stack):
             if environment.edge_manager == "open":
                 cdk.CfnOutput(self, f"ModelDigest{suffix}", value=job.resource.get_att_string("ModelDigest"))
                 cdk.CfnOutput(self, f"ModelSignature{suffix}", value=job.model_signature)
+                self._declare(model, job)
+
+    def _declare(self, model: ModelFolder, job: EdgePackagingJob) -> None:
+        """Say which model is declared, where what watches devices reads it; history keeps the former one."""
+        declared = {"ModelDigest": job.resource.get_att_string("ModelDigest"), "ModelVersion": model.version}
+        ssm.StringParameter(
+            self,
+            f"Declared-{model.name}",
+            parameter_name=f"{self._environment.declared_models}{model.name}",
+            string_value=self.to_json_string(declared),
+            description=f"The version of model {model.name} that devices are to run.",
+        )
 
     def _compilation(self, model: ModelFolder) -> CompilationJob | None:
         environment = self._environment

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import aws_cdk as cdk
 import aws_cdk.aws_iam as iam
@@ -13,11 +11,9 @@ from aws_cdk import custom_resources
 from constructs import Construct
 
 from edge_constructs.acknowledge import acknowledge
-from edge_package.archive import FileContent, read_tree, write_zip
+from edge_constructs.handler_function import RUNTIME, handler_code
 
-_HERE = Path(__file__).parent
-_COMMON = _HERE.parents[1] / "component_src" / "common"
-_KERNEL = ("__init__", "handler_kernel")
+_KERNEL = "handler_kernel"
 # How often the waiter asks.
 _POLL = cdk.Duration.seconds(5)
 
@@ -57,12 +53,8 @@ class CustomResourceProvider(Construct):
         self._role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         for statement in statements:
             self._role.add_to_policy(statement)
-        # The CDK copies an asset when it is declared: the file may go afterwards.
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, f"{handler}.zip")
-            write_zip(_files((*_KERNEL, *modules, handler), common), path)
-            code = lambda_.Code.from_asset(str(path))
-            entries = ("on_event", "is_complete") if asynchronous else ("on_event",)
+        entries = ("on_event", "is_complete") if asynchronous else ("on_event",)
+        with handler_code((_KERNEL, *modules, handler), common) as code:
             functions = [self._function(code, f"edge_constructs.{handler}", entry) for entry in entries]
         self._provider = custom_resources.Provider(
             self,
@@ -94,7 +86,7 @@ class CustomResourceProvider(Construct):
             id_,
             code=code,
             handler=f"{module}.{entry}",
-            runtime=lambda_.Runtime.PYTHON_3_14,
+            runtime=RUNTIME,
             role=self._role,
             timeout=cdk.Duration.minutes(14),
             memory_size=self._memory_size,
@@ -129,12 +121,3 @@ class CustomResourceProvider(Construct):
                 reason=f"The CDK's waiter state machine {what}: its events hold the signed response address, and the "
                 "handler logs every step itself.",
             )
-
-
-def _files(modules: Sequence[str], common: Sequence[str]) -> dict[str, FileContent]:
-    """What the handler's zip holds: modules of this package, and the common packages."""
-    files = {f"edge_constructs/{name}.py": FileContent((_HERE / f"{name}.py").read_bytes()) for name in modules}
-    for package in common:
-        tree = read_tree(_COMMON / package, exclude=("__pycache__",))
-        files.update({f"{package}/{path}": content for path, content in tree.items()})
-    return files

@@ -34,6 +34,8 @@ _CONFIG = botocore.config.Config(
 )
 _TRANSIENT = frozenset({"Throttling", "ThrottlingException", "RequestTimeout", "SlowDown", "ServiceUnavailable"})
 _SERVER_ERROR = 500
+# Not of AWS: the embedded one takes it for the name of the MQTT client that its HTTPS stands for.
+MQTT_CLIENT_HEADER = "X-Local-Mqtt-Client"
 
 
 class BotoCloud:
@@ -51,6 +53,7 @@ class BotoCloud:
         self._greengrass = session.client("greengrassv2", config=_CONFIG)
         self._iot = session.client("iot", config=_CONFIG)
         self._iot_data = session.client("iot-data", config=_CONFIG)
+        self._iot_data.meta.events.register("before-sign.iot-data.Publish", self._as_mqtt_client)
         self._sts = session.client("sts", config=_CONFIG)
         self._account = ""
         self._region = region
@@ -167,6 +170,10 @@ class BotoCloud:
         """Publish a message to AWS IoT Core."""
         with _translated(f"publishing to {topic}"):
             self._iot_data.publish(topic=topic, payload=payload, qos=qos)
+
+    def _as_mqtt_client(self, request: Any, **_: object) -> None:
+        # A nucleus publishes over MQTT, where its client has the thing's name, as topic rules see it.
+        request.headers[MQTT_CLIENT_HEADER] = self._thing_name
 
     def _component(self, name: str) -> str:
         if not self._account:

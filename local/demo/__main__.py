@@ -78,6 +78,8 @@ class Demo:
             # The broker acknowledges before the rule has them, so the last ones may still be on their way.
             self._watch("messages behind the rule", received)
         loaded = next(self._system.events(agent, "model_loaded"))
+        with self._timed("metrics"):
+            self._watch("predictions in metrics", lambda: [None] * self._counted(loaded))
         self._system.stop_device()
         self._seconds["in all"] = time.monotonic() - started
         return self._report(predictions, messages, loaded)
@@ -127,11 +129,16 @@ class Demo:
             capture_record=captures.records[predictions[-1]["capture_id"]],
             messages=len(messages),
             message=messages[-1] if messages else {},
+            metric_predictions=self._counted(loaded),
             predict_ms_p50=percentile(durations, 50),
             predict_ms_p99=percentile(durations, 99),
             denied_call=evidence.denied_call(self._system),
             seconds=self._seconds,
         )
+
+    def _counted(self, loaded: Mapping[str, Any]) -> int:
+        model, version = str(loaded["model_name"]), str(loaded["model_version"])
+        return evidence.predictions_in_metrics(self._system, stage=STAGE, model=model, version=version)
 
     def _watch(self, what: str, look: Any) -> list[Any]:
         """Show how a list grows to one entry for each image, and return it."""
@@ -196,7 +203,11 @@ def main() -> int:
         _Count(),
         TimeElapsedColumn(),
     )
-    overrides = {"inference.image_directory": str(MODEL / "held_out"), "inference.interval_seconds": "3600"}
+    overrides = {
+        "heartbeat.period_seconds": "5",
+        "inference.image_directory": str(MODEL / "held_out"),
+        "inference.interval_seconds": "3600",
+    }
     try:
         with _alone(directory), Progress(*columns, console=console, transient=True) as progress:
             notify = _Notifier(progress)

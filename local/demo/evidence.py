@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from botocore.exceptions import ClientError
 
-from local.system import LocalSystem
+from local.system import LocalSystem, LocalSystemError
 
 RULE = "demo_results"
 QUEUE = "demo-results"
@@ -91,6 +92,36 @@ def receive_messages(system: LocalSystem) -> Iterator[Mapping[str, Any]]:
         for message in batch:
             sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
             yield json.loads(message["Body"])
+
+
+def predictions_in_metrics(system: LocalSystem, *, stage: str, model: str, version: str) -> int:
+    """How many predictions of a model's version CloudWatch has, by the heartbeats that came so far, in all groups."""
+    cloudwatch = system.aws.client("cloudwatch")
+    wanted = [{"Name": "Model", "Value": model}, {"Name": "Version", "Value": version}]
+    series = cloudwatch.list_metrics(Namespace=f"EdgeManager/{stage}", MetricName="Predictions", Dimensions=wanted)
+    queries = [
+        {"Id": f"m{number}", "MetricStat": {"Metric": metric, "Period": 3600, "Stat": "Sum"}}
+        for number, metric in enumerate(series["Metrics"])
+    ]
+    if not queries:
+        return 0
+    now, day = dt.datetime.now(dt.UTC), dt.timedelta(days=1)
+    answer = cloudwatch.get_metric_data(MetricDataQueries=queries, StartTime=now - day, EndTime=now + day)
+    return round(sum(sum(result["Values"]) for result in answer["MetricDataResults"]))
+
+
+def take_census(system: LocalSystem, *, stage: str) -> None:
+    """Have devices counted now, and not when the schedule says so."""
+    stack = f"{stage}-Monitoring"
+    resources = system.aws.client("cloudformation").list_stack_resources(StackName=stack)["StackResourceSummaries"]
+    (function,) = (
+        resource["PhysicalResourceId"]
+        for resource in resources
+        if resource["LogicalResourceId"].startswith("CensusHandlerFunction")
+    )
+    answer = system.aws.client("lambda").invoke(FunctionName=function, Payload=b"{}")
+    if "FunctionError" in answer:
+        raise LocalSystemError(f"{function}: {answer['Payload'].read().decode()}")
 
 
 def denied_call(system: LocalSystem) -> str:

@@ -211,6 +211,7 @@ def _messages(report: Report) -> str:
     )
     return (
         f"<p>{report.messages} results came out of an IoT topic rule. The last:</p>\n<pre>{escape(message)}</pre>\n"
+        f"<p>The device's heartbeats made a metric of {report.metric_predictions} predictions.</p>\n"
         f"<p>{denied}</p>"
     )
 

@@ -51,6 +51,7 @@ class Report:
     capture_record: Mapping[str, Any]
     messages: int
     message: Mapping[str, Any]
+    metric_predictions: int
     predict_ms_p50: float
     predict_ms_p99: float
     denied_call: str
@@ -67,6 +68,10 @@ class Report:
             (not self.captures_twice, f"{self.captures_twice} captures stand in the bucket more than once"),
             (not unlike, f"{unlike} captures hold another class than was predicted"),
             (self.messages == self.images, f"{self.messages} messages behind the topic rule, {expected}"),
+            (
+                self.metric_predictions == self.images,
+                f"{self.metric_predictions} predictions in the metrics, {expected}",
+            ),
             (bool(self.denied_call), "the device role could write outside the capture prefix"),
             (not self.not_deployed, f"not deployed: {', '.join(self.not_deployed)}"),
         ]
@@ -110,6 +115,10 @@ class Report:
                 ", ".join(f"{tensor['mode']} {tensor['name']}: {tensor['observedContentType']}" for tensor in tensors),
             ),
             ("messages", f"{self.messages} results behind an IoT topic rule, the last: {_result(self.message)}"),
+            (
+                "metrics",
+                f"{self.metric_predictions} predictions of {self.model} {self.model_version}, by its heartbeats",
+            ),
             ("Predict", f"p50 {self.predict_ms_p50:.2f} ms, p99 {self.predict_ms_p99:.2f} ms, as the component saw it"),
             ("device role", f"denied as it must be: {self.denied_call}" if self.denied_call else "not enforced"),
             ("time", ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())),

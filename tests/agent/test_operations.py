@@ -91,6 +91,53 @@ class TestMetricsSocket:
         assert not metrics.exists()
 
 
+class TestRefusedLoads:
+    def refused(self, agent: AgentProcess) -> dict[str, float]:
+        got = values(scrape(agent.work / "m.sock")[1])
+        counted = {re.search(r"load_failures_(\w+)_total", name): value for name, value in got.items()}
+        return {match[1]: value for match, value in counted.items() if match is not None}
+
+    @pytest.mark.parametrize("reason", ["integrity", "memory", "format", "missing"])
+    def test_one_is_counted_by_its_reason(
+        self, agent: AgentProcess, package: Path, make_package: Callable[..., Path], reason: str
+    ) -> None:
+        agent.start(MetricsSocketName="m.sock", MaxModels="1")
+        other = make_package({"model.onnx": b"not a model"}, name="other")
+        with agent.client() as client:
+            if reason == "memory":
+                client.load_model(str(package), "first")
+            if reason == "integrity":
+                with (package / "model.onnx").open("ab") as model:
+                    model.write(b"altered")
+            path = {"format": other, "missing": package / "absent"}.get(reason, package)
+            with pytest.raises(AgentError):
+                client.load_model(str(path), "digits")
+        assert self.refused(agent) == {
+            **dict.fromkeys(("integrity", "memory", "format", "missing"), 0.0),
+            reason: 1.0,
+        }
+
+    def test_what_a_caller_did_wrong_is_none(self, agent: AgentProcess, package: Path) -> None:
+        agent.start(MetricsSocketName="m.sock")
+        with agent.client() as client:
+            client.load_model(str(package), "digits")
+            for url, handle in ((str(package), "digits"), (str(package), "no handle"), ("s3://bucket/model", "other")):
+                with pytest.raises(AgentError):
+                    client.load_model(url, handle)
+        assert set(self.refused(agent).values()) == {0.0}
+
+    def test_a_model_under_a_known_handle_is_counted_anew(self, agent: AgentProcess, package: Path) -> None:
+        agent.start(MetricsSocketName="m.sock")
+        with agent.client() as client:
+            client.load_model(str(package), "digits")
+            client.predict("digits", {"x": X})
+            client.unload_model("digits")
+            client.load_model(str(package), "digits")
+        got = values(scrape(agent.work / "m.sock")[1])
+        assert got["edge_agent_predictions_total"] == 1
+        assert got['edge_agent_model_predictions_total{handle="digits",model="digits"}'] == 0
+
+
 class TestCounters:
     def test_with_a_database_they_survive_a_restart_and_crashes_are_counted(
         self, agent: AgentProcess, package: Path, eventually: Callable[..., None]

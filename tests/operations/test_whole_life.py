@@ -67,7 +67,7 @@ def test_deploy_device_destroy_and_deploy_again(aws: EmbeddedAws, tmp_path: Path
     subprocess.run(bootstrap, cwd=ROOT, env=environment, capture_output=True, check=True, timeout=100)
 
     assert "taking back" not in done(make(aws, "deploy", "dev", "--approve"))
-    assert stacks(aws) == {"dev-Fleet", "dev-Models", "dev-Release"}
+    assert stacks(aws) == {"dev-Fleet", "dev-Models", "dev-Monitoring", "dev-Release"}
     deployed = {component["componentName"] for component in components(aws)}
     assert "dev.com.edgemanager.Agent" in deployed
     assert "nothing to do" in done(make(aws, "prune", "dev")), "a fresh deployment names all there is"

@@ -29,7 +29,7 @@ def assembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def templates(assembly: Path) -> dict[str, Template]:
-    """dev's templates by stack: Fleet, Models, Release."""
+    """dev's templates by stack."""
     return _templates(assembly / "assembly-dev", "dev")
 
 

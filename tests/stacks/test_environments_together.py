@@ -9,6 +9,7 @@ import pytest
 
 from stacks.application import ENVIRONMENTS, build_app
 from stacks.environment import EnvironmentFileError, check_together, load_environment
+from stacks.order import stack_names
 
 Stacks = Callable[[str], dict[str, dict[str, Any]]]
 
@@ -16,9 +17,19 @@ Stacks = Callable[[str], dict[str, dict[str, Any]]]
 @pytest.mark.parametrize("environment", ["dev", "staging", "prod"])
 def test_every_name_starts_with_the_namespace(environment: str, stacks_of: Stacks) -> None:
     stacks = stacks_of(environment)
-    last = () if environment == "dev" else ("Rollout",)
-    assert set(stacks) == {f"{environment}-{name}" for name in ("Fleet", "Models", "Release", *last)}
-    named = {"ThingName", "ThingGroupName", "RoleAlias", "PolicyName", "RoleName", "BucketName", "DeploymentName"}
+    assert set(stacks) == set(stack_names(load_environment(ENVIRONMENTS / f"{environment}.toml", variables={})))
+    named = {
+        "AlarmName",
+        "BucketName",
+        "DashboardName",
+        "DeploymentName",
+        "PolicyName",
+        "RoleAlias",
+        "RoleName",
+        "TableName",
+        "ThingGroupName",
+        "ThingName",
+    }
     for template in stacks.values():
         for resource in template["Resources"].values():
             if resource["Type"] == "AWS::IAM::Policy":  # lives inside its role
@@ -45,45 +56,3 @@ def test_the_same_namespace_in_another_account_is_taken() -> None:
     variables = {"EDGE_PROD_ACCOUNT": "444455556666"}
     paths = (ENVIRONMENTS / "dev.toml", ENVIRONMENTS / "prod.toml")
     check_together([load_environment(path, overrides={"namespace": "same"}, variables=variables) for path in paths])
-
-
-def test_alarms_are_the_environments_own(stacks_of: Stacks) -> None:
-    def alarms(environment: str) -> list[dict[str, Any]]:
-        resources = stacks_of(environment)[f"{environment}-Fleet"]["Resources"].values()
-        return [r["Properties"] for r in resources if r["Type"] == "AWS::CloudWatch::Alarm"]
-
-    assert alarms("dev") == []
-    (alarm,) = alarms("staging")
-    assert alarm["Period"] * alarm["EvaluationPeriods"] == 60 * 60
-    assert alarm["TreatMissingData"] == "breaching"
-    assert alarm["AlarmActions"] == alarm["OKActions"]
-
-
-def test_the_alarm_counts_what_the_rule_counts(stacks_of: Stacks) -> None:
-    template = stacks_of("prod")["prod-Fleet"]["Resources"]
-    (rule,) = (r["Properties"]["TopicRulePayload"] for r in template.values() if r["Type"] == "AWS::IoT::TopicRule")
-    (alarm,) = (r["Properties"] for r in template.values() if r["Type"] == "AWS::CloudWatch::Alarm")
-    metric = rule["Actions"][0]["CloudwatchMetric"]
-    assert (alarm["Namespace"], alarm["MetricName"]) == (metric["MetricNamespace"], metric["MetricName"])
-    assert "'gg/sageMakerEdgeManager/image-classification'" in rule["Sql"]
-    assert "'prod-'" in rule["Sql"]
-    role = metric["RoleArn"]["Fn::GetAtt"][0]
-    (policy,) = (
-        r["Properties"]["PolicyDocument"]["Statement"]
-        for r in template.values()
-        if r["Type"] == "AWS::IAM::Policy" and {"Ref": role} in r["Properties"]["Roles"]
-    )
-    assert policy[0]["Condition"] == {"StringEquals": {"cloudwatch:namespace": metric["MetricNamespace"]}}
-
-
-@pytest.mark.parametrize(
-    ("overrides", "expected"),
-    [
-        ({"alarms.silent_minutes": "60", "inference.topic": ""}, "needs results to count"),
-        ({"alarms.silent_minutes": "5", "inference.interval_seconds": "200"}, "less than two passes"),
-        ({"alarms.silent_minutes": "7"}, "multiple of 5"),
-    ],
-)
-def test_an_alarm_that_cannot_work_is_refused(overrides: dict[str, str], expected: str) -> None:
-    with pytest.raises(EnvironmentFileError, match=expected):
-        load_environment(ENVIRONMENTS / "dev.toml", overrides=overrides, variables={})

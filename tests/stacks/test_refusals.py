@@ -128,6 +128,11 @@ def _lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             ),
             marks=mark("Rollout", "an abort criterion that the service does not know"),
         ),
+        pytest.param(
+            MINIMAL + "[heartbeat]\nperiod_seconds = 600\n",
+            ("alarms.silent_minutes", "at least two periods of heartbeat", "got 15 minutes", "speak more often"),
+            marks=mark("Alarms", "a device that is called silent before it has spoken twice"),
+        ),
     ],
 )
 def test_an_environment_file(refused: Refused, refusal: Callable[..., None], text: str, says: Says) -> None:

@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING
 
 from edge_agent import inputs, requests
 from edge_agent.captures.history import Status
+from edge_agent.errors import (
+    FailedPreconditionError,
+    NotFoundError,
+    ResourceExhaustedError,
+    UnreadablePackageError,
+    UntrustedPackageError,
+)
 from edge_contract import agent_pb2, tensors, wire
 
 if TYPE_CHECKING:
@@ -22,6 +29,14 @@ _STATUSES = {
     Status.SUCCESS: agent_pb2.SUCCESS,
     Status.FAILURE: agent_pb2.FAILURE,
 }
+# What a refused load counts as; other refusals are mistakes of the caller's. The first that fits.
+_LOAD_FAILURES = (
+    (UntrustedPackageError, "load_failures_integrity"),
+    (ResourceExhaustedError, "load_failures_memory"),
+    (NotFoundError, "load_failures_missing"),
+    (UnreadablePackageError, "load_failures_missing"),
+    (FailedPreconditionError, "load_failures_format"),
+)
 
 
 class Agent:
@@ -57,7 +72,12 @@ class Agent:
 
     def load_model(self, request: agent_pb2.LoadModelRequest) -> agent_pb2.LoadModelResponse:
         """Load a model."""
-        model = self._models.load(handle=request.handle or request.name, url=request.url)
+        try:
+            model = self._models.load(handle=request.handle or request.name, url=request.url)
+        except (FailedPreconditionError, NotFoundError, ResourceExhaustedError) as error:
+            self._metrics.count(next(name for kind, name in _LOAD_FAILURES if isinstance(error, kind)))
+            raise
+        self._metrics.loaded(model.handle)
         return agent_pb2.LoadModelResponse(model=_description(model))
 
     def unload_model(self, request: agent_pb2.UnLoadModelRequest) -> agent_pb2.UnLoadModelResponse:

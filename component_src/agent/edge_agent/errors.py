@@ -24,6 +24,14 @@ class FailedPreconditionError(RefusedError):
     """The package cannot be loaded as it is."""
 
 
+class UntrustedPackageError(FailedPreconditionError):
+    """The package was altered, or no trusted key vouches for it."""
+
+
+class UnreadablePackageError(FailedPreconditionError):
+    """The package is there, and cannot be read."""
+
+
 class ResourceExhaustedError(RefusedError):
     """A bound of the agent is reached."""
 

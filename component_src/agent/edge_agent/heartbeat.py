@@ -3,7 +3,7 @@
 
 Members have the names of that request. Edge Manager never published its metrics' names; the ones here are ours.
 Digests of models are an addition. A message stays below what the smallest nucleus forwards; with many loaded models
-there are several, each whole in itself.
+there are several, numbered, with the same timestamp.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from edge_agent.captures.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from edge_agent.metrics import Metrics, ModelMetrics
     from edge_agent.models import LoadedModel, ModelRegistry
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 AGENT_VERSION = "1.0"
 _LONGEST_MESSAGE = 6000  # bytes: nucleus lite closes the connection above 10 000 encoded
+_MOST_PARTS = 40  # some 400 models; more are not named
 _AGENT_METRICS = {
     "starts": "AgentStarts",
     "crashes": "AgentCrashes",
@@ -37,6 +38,10 @@ _AGENT_METRICS = {
     "captures_lost": "CapturesLost",
     "captures_dropped": "CapturesDropped",
     "deliveries_failed": "DeliveriesFailed",
+    "load_failures_integrity": "LoadFailuresIntegrity",
+    "load_failures_memory": "LoadFailuresMemory",
+    "load_failures_format": "LoadFailuresFormat",
+    "load_failures_missing": "LoadFailuresMissing",
     "uptime_seconds": "UptimeSeconds",
     "cpu_seconds": "CpuSeconds",
     "resident_bytes": "MemoryBytes",
@@ -51,8 +56,10 @@ def messages(
     now: float,
     agent: Mapping[str, float],
     models: list[tuple[LoadedModel, ModelMetrics]],
-) -> Iterator[bytes]:
+) -> list[bytes]:
     """Write one heartbeat, in as many messages as its models need.
+
+    By its part, a reader tells a model that is not loaded any more from one that another message names.
 
     Args:
         settings: The agent's parameters.
@@ -69,14 +76,20 @@ def messages(
             _metric(name, agent[key], settings.device_name, now) for key, name in _AGENT_METRICS.items() if key in agent
         ],
     }
-    part: list[dict[str, Any]] = []
+    parts: list[list[dict[str, Any]]] = [[]]
     for model in (_model(loaded, metrics, now) for loaded, metrics in models):
-        if part and len(_write({**head, "Models": [*part, model]})) > _LONGEST_MESSAGE:
-            yield _write({**head, "Models": part})
-            head = {**head, "AgentMetrics": []}
-            part = []
-        part.append(model)
-    yield _write({**head, "Models": part})
+        longer = _part(head, len(parts), _MOST_PARTS, [*parts[-1], model])
+        if parts[-1] and len(longer) > _LONGEST_MESSAGE:
+            parts.append([])
+        parts[-1].append(model)
+    parts = parts[:_MOST_PARTS]
+    return [_part(head, number, len(parts), part) for number, part in enumerate(parts, start=1)]
+
+
+def _part(head: Mapping[str, Any], number: int, parts: int, models: list[dict[str, Any]]) -> bytes:
+    """One message of a heartbeat; the agent's own metrics stand in the first."""
+    first = head if number == 1 else {**head, "AgentMetrics": []}
+    return json.dumps({**first, "Part": number, "Parts": parts, "Models": models}, separators=(",", ":")).encode()
 
 
 def _model(loaded: LoadedModel, metrics: ModelMetrics, now: float) -> dict[str, Any]:
@@ -100,10 +113,6 @@ def _model(loaded: LoadedModel, metrics: ModelMetrics, now: float) -> dict[str, 
 
 def _metric(name: str, value: float, dimension: str, now: float) -> dict[str, Any]:
     return {"Dimension": dimension, "MetricName": name, "Value": round(value, 6), "Timestamp": round(now, 3)}
-
-
-def _write(message: Mapping[str, Any]) -> bytes:
-    return json.dumps(message, separators=(",", ":")).encode()
 
 
 class Heartbeat:

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from edge_agent.engines import Engine, EngineOptions, open_engine
-from edge_agent.errors import FailedPreconditionError
+from edge_agent.errors import UntrustedPackageError
 from edge_package import (
     SIGNATURE_NAME,
     SIGNATURE_SUFFIX,
@@ -78,7 +78,8 @@ class Loader:
         Raises:
             FileNotFoundError: There is neither.
             PackageError: The package was altered.
-            FailedPreconditionError: It is not trusted, or cannot run here.
+            UntrustedPackageError: It is not trusted.
+        FailedPreconditionError: It cannot run here.
             OSError: It cannot be read.
         """
         options = self.options
@@ -95,7 +96,7 @@ def _signer(package: Package, path: Path, options: LoaderOptions) -> str:
     if document is None or (options.root_certs is None and not options.public_keys):
         if options.require_signature:
             what = "there are no public keys" if document is not None else f"there is no {path}"
-            raise FailedPreconditionError(f"signature: expected a verified one (RequireSignature is true), but {what}")
+            raise UntrustedPackageError(f"signature: expected a verified one (RequireSignature is true), but {what}")
         if document is not None:
             _LOG.warning("signature_not_checked", extra={"fields": {"file": str(path), "reason": "no public keys"}})
         return ""
@@ -105,7 +106,7 @@ def _signer(package: Package, path: Path, options: LoaderOptions) -> str:
         signature = Signature.parse(document, source=str(path))
         return verify(package.manifest, signature, directory=options.root_certs, public_keys=options.public_keys)
     except (TrustError, PackageError) as error:
-        raise FailedPreconditionError(str(error)) from None
+        raise UntrustedPackageError(str(error)) from None
 
 
 def _read(path: Path) -> bytes | None:

@@ -32,6 +32,10 @@ COUNTERS = {
     "captures_lost": "Acknowledged captures that the disk lost",
     "captures_dropped": "Acknowledged captures given up for newer ones",
     "deliveries_failed": "Attempts to deliver that failed and are repeated",
+    "load_failures_integrity": "Loads refused because the package was altered or is not trusted",
+    "load_failures_memory": "Loads refused for want of memory or of a place among the models",
+    "load_failures_format": "Loads refused because the model cannot run here",
+    "load_failures_missing": "Loads refused because the package is not there or cannot be read",
 }
 _RUNNING = "running"
 
@@ -90,6 +94,11 @@ class Metrics:
                     model.seconds += seconds
                     model.slowest_seconds = max(model.slowest_seconds, seconds)
                     model.latest_inference = time.time()
+
+    def loaded(self, handle: str) -> None:
+        """Count anew for a handle, under which another model may have been before."""
+        with self._lock:
+            self._models[handle] = ModelMetrics()
 
     def captured(self, handle: str) -> None:
         """Note that a sample of a model was taken."""

@@ -19,6 +19,8 @@ from edge_agent.errors import (
     InvalidArgumentError,
     NotFoundError,
     ResourceExhaustedError,
+    UnreadablePackageError,
+    UntrustedPackageError,
 )
 from edge_package import PackageError
 
@@ -85,7 +87,9 @@ class ModelRegistry:
             NotFoundError: There is no such package.
             AlreadyExistsError: The handle is taken.
             ResourceExhaustedError: As many models are loaded as may be, or they leave too little memory for this one.
-            FailedPreconditionError: The package was altered, is not trusted, or cannot run here.
+            UntrustedPackageError: The package was altered, or is not trusted.
+            UnreadablePackageError: It cannot be read.
+            FailedPreconditionError: It cannot run here.
         """
         if len(handle) > _LONGEST_HANDLE or not _HANDLE.fullmatch(handle):
             raise InvalidArgumentError(
@@ -166,10 +170,12 @@ class ModelRegistry:
             opened = self._loader.open(path)
         except FileNotFoundError as error:
             raise NotFoundError(f"model {handle!r}: {error}") from None
-        except (PackageError, FailedPreconditionError) as error:
+        except (PackageError, UntrustedPackageError) as error:
+            raise UntrustedPackageError(f"model {handle!r} at {url}: {error}") from error
+        except FailedPreconditionError as error:
             raise FailedPreconditionError(f"model {handle!r} at {url}: {error}") from error
         except OSError as error:
-            raise FailedPreconditionError(f"model {handle!r} at {url}: the package cannot be read: {error}") from error
+            raise UnreadablePackageError(f"model {handle!r} at {url}: the package cannot be read: {error}") from error
         except MemoryError:
             raise ResourceExhaustedError(f"model {handle!r} at {url}: expected memory for it, there is none") from None
         return LoadedModel(

@@ -7,6 +7,7 @@ request handlers and resource types on its event loop: nothing here may call bac
 """
 
 import contextlib
+import contextvars
 import functools
 import sys
 import time
@@ -18,7 +19,7 @@ from ministack.core import lambda_runtime, responses, router
 from ministack.services import cloudformation, iot, s3
 from ministack.services.cloudformation import provisioners
 
-from local.aws.extension import emulator_functions, emulator_permissions
+from local.aws.extension import emulator_alarms, emulator_functions, emulator_permissions
 from local.aws.extension.call_log import CallLog
 from local.aws.extension.errors import ApiError
 from local.aws.extension.greengrass import Greengrass
@@ -35,6 +36,8 @@ from local.aws.extension.role_aliases import RoleAliases
 Handler = Callable[..., Any]
 
 _ARN_PARTS = 6
+_MQTT_CLIENT_HEADER = "x-local-mqtt-client"
+_mqtt_client: contextvars.ContextVar[str | None] = contextvars.ContextVar("mqtt_client", default=None)
 _MODELS = service_models("greengrassv2", "iot")
 
 
@@ -120,6 +123,7 @@ def install(log: CallLog) -> None:
     app.SERVICE_HANDLERS["iot"] = _with_role_aliases(app.SERVICE_HANDLERS["iot"])
     app.SERVICE_HANDLERS["iot-data"] = _with_reports(app.SERVICE_HANDLERS["iot-data"])
     _let_stacks_take_back_buckets()
+    emulator_alarms.install()
     emulator_functions.install()
     emulator_permissions.install(log)
 
@@ -177,9 +181,19 @@ def _with_role_aliases(inner: Handler) -> Handler:
 
 
 def _with_reports(inner: Handler) -> Handler:
-    """Device messages over HTTPS: like AWS, ministack takes job updates over MQTT only, and no broker is open here."""
+    """Device messages over HTTPS: like AWS, ministack takes job updates over MQTT only, and no broker is open here.
+
+    A header names the MQTT client that a message stands for, which topic rules ask for.
+    """
+    publish = iot.broker_publish
+
+    async def publish_as_client(*arguments: Any, client_id: str | None = None, **options: Any) -> None:
+        await publish(*arguments, client_id=client_id or _mqtt_client.get(), **options)
+
+    iot.broker_publish = publish_as_client
 
     async def handler(method: str, path: str, headers: Any, body: bytes, query: dict[str, Any]) -> Any:
+        _mqtt_client.set(headers.get(_MQTT_CLIENT_HEADER))
         if method == "POST" and path.startswith("/topics/"):
             try:
                 if take_report(_current().greengrass, path.removeprefix("/topics/"), body):

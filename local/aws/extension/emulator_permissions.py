@@ -3,6 +3,8 @@
 """Who may do what is checked from the start on, and every call is recorded with who made it."""
 
 import http
+import json
+import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
@@ -21,8 +23,25 @@ def install(log: CallLog) -> None:
     iam_actions.SERVICE_TO_IAM_NAMESPACE["greengrass"] = "greengrass"
     iam_actions._BOTOCORE_SERVICE_MAP["greengrass"] = ["greengrassv2"]
     app.SERVICE_HANDLERS["s3"] = _hiding_missing_objects(app.SERVICE_HANDLERS["s3"])
+    iam_actions.request_tag_context = _with_metric_namespace(iam_actions.request_tag_context)
     _enforce()
     _record(log)
+
+
+def _with_metric_namespace(inner: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Adds the condition key by which AWS bounds PutMetricData, which knows no resources; ministack lacks it."""
+
+    def context(service: str, action: str, body: bytes, parameters: Any) -> dict[str, Any]:
+        found = inner(service, action, body, parameters)
+        if action != "cloudwatch:PutMetricData":
+            return found
+        if body[:1] == b"{":
+            namespace = json.loads(body).get("Namespace", "")
+        else:
+            namespace = urllib.parse.parse_qs(body.decode()).get("Namespace", [""])[0]
+        return {**found, "cloudwatch:namespace": namespace}
+
+    return context
 
 
 def _enforce() -> None:

@@ -25,6 +25,7 @@ EXPECTED = {
     "ministack.core.iam_actions._BOTOCORE_SERVICE_MAP": "dict",
     "ministack.core.iam_actions.access_denied_response": "function(service, action, principal_arn, request_id, "
     "error_code, message, headers, resource_arn, explicit_deny, resource_policy_arn)",
+    "ministack.core.iam_actions.request_tag_context": "function(service, iam_action, body, params)",
     "ministack.core.iam_evaluator.AuthError": "type(code, message, details)",
     "ministack.core.iam_evaluator.EvalResult": "type(decision, principal_arn, matched_sid, reason, "
     "resource_policy_arn)",
@@ -41,10 +42,22 @@ EXPECTED = {
     "ministack.core.lambda_runtime._worker_class_for": "function(config)",
     "ministack.core.lambda_runtime.ProvidedWorker": "type(func_name, config, code_zip)",
     "ministack.services.s3._get_object_data": "function(bucket_name, key, version_id)",
+    "ministack.services.iot.broker_publish": "function(account_id, region, topic, payload, qos, retain, properties, "
+    "client_id, principal)",
     "ministack.services.iot._things": "AccountRegionScopedDict",
     "ministack.services.iot._thing_groups": "AccountRegionScopedDict",
     "ministack.services.lambda_svc._execute_function_warm": "function(func, event, request_id)",
     "ministack.services.lambda_svc._execute_function_provided_warm": "function(func, event, request_id)",
+    "ministack.services.cloudwatch._metrics": "AccountRegionScopedDict",
+    "ministack.services.cloudwatch._calc_stats": "function(points)",
+    "ministack.services.cloudwatch._dims_from_list": "function(dimensions)",
+    "ministack.services.cloudwatch._dims_key": "function(dims)",
+    "ministack.services.cloudwatch._dispatch_alarm_actions": "function(alarm, old_state, new_state, reason)",
+    "ministack.services.cloudwatch._evaluate_alarm": "function(alarm)",
+    "ministack.services.cloudwatch._record_history": "function(alarm_name, old_state, new_state, reason, alarm_type, "
+    "reason_data)",
+    "ministack.services.cloudwatch._stat_value": "function(stats, stat_name, points)",
+    "ministack.services.cloudformation.provisioners._cw_metric_alarm_record": "function(name, props)",
     "ministack.services.cloudformation._change_sets": "AccountRegionScopedDict",
     "ministack.services.cloudformation.provisioners.s3_bucket_name_conflict": "function(name)",
     "ministack.services.cloudformation.provisioners._RESOURCE_HANDLERS": "dict",
@@ -129,4 +142,4 @@ def test_no_other_module_than_the_emulators_knows_ministack() -> None:
         for path in folder.glob("*.py")
         if re.search(r"^from ministack|^import ministack", path.read_text(), re.MULTILINE)
     }
-    assert knowing == {"emulator.py", "emulator_functions.py", "emulator_permissions.py"}
+    assert knowing == {"emulator.py", "emulator_alarms.py", "emulator_functions.py", "emulator_permissions.py"}

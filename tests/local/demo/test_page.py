@@ -89,6 +89,7 @@ def _report() -> Report:
         capture_record={"eventMetadata": {"eventId": "the id"}},
         messages=5,
         message={"inference-results": []},
+        metric_predictions=5,
         predict_ms_p50=3.0,
         predict_ms_p99=90.0,
         denied_call="AccessDenied: s3:PutObject",
