@@ -71,7 +71,7 @@ test: check $(VENV)/aws.stamp ## everything: the checks below, then every test w
 .PHONY: soak
 soak: $(VENV)/dev.stamp $(VENV)/peers.stamp ## the long forms of the fault tests; a million hostile messages for each fuzz target
 	@$(PY) -m pytest -m soak --timeout=3600
-	@for target in codec predict capture; do \
+	@for target in codec predict capture http2; do \
 	  PYTHONPATH=$(SOURCES) $(VENV)/peers/bin/python -m benchmarks.soak $$target 1000000 600 || exit 1; done
 
 # --- its parts ------------------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ $(VENV)/peers.stamp: benchmarks/requirements-peers.txt $(VENV)/pyvenv.cfg
 	@touch $@
 
 .PHONY: bench
-bench: $(VENV)/dev.stamp ## the agent against ONNX Runtime in process and other servers; BENCH=--quick for a minute of it
+bench: $(VENV)/dev.stamp ## the agent against ONNX Runtime in process and other servers; BENCH=--quick for two minutes of it
 	@$(MAKE) --no-print-directory $(VENV)/peers.stamp || echo "the others could not be installed: they will be missing"
 	@PYTHONPATH=$(SOURCES) $(PY) -m benchmarks $(BENCH)
 
@@ -122,6 +122,10 @@ format: $(VENV)/dev.stamp ## let ruff mend what it can
 .PHONY: lock
 lock: $(VENV)/dev.stamp ## allot versions in components.lock to changed components
 	@PYTHONPATH=$(SOURCES) $(PY) -m stacks.lock
+
+.PHONY: wheels
+wheels: $(VENV)/dev.stamp ## fetch the Python packages that components carry (environments with artifacts.wheels = true)
+	@PYTHONPATH=$(SOURCES) $(PY) -m stacks.wheels
 
 .PHONY: snapshots
 snapshots: $(VENV)/dev.stamp ## renew tests/snapshots after a change of the stacks that is meant
@@ -153,8 +157,20 @@ OPERATIONS = $(PY) -m operations
 yes_to = $(if $(filter yes,$(1)),$(2))
 
 .PHONY: deploy
-deploy: $(VENV)/app.stamp node_modules/cdk.stamp ## deploy ENV=dev; APPROVE=yes asks nothing, prod needs it
+deploy: $(VENV)/app.stamp node_modules/cdk.stamp ## deploy ENV=dev and verify it; APPROVE=yes asks nothing, prod needs it
 	@$(OPERATIONS) deploy $(ENV) $(call yes_to,$(APPROVE),--approve)
+
+.PHONY: verify
+verify: $(VENV)/app.stamp ## wait until ENV's devices show that they run what is declared; OPTIONS="--first --restore --record"
+	@$(OPERATIONS) verify $(ENV) $(OPTIONS)
+
+.PHONY: restore
+restore: $(VENV)/app.stamp ## deploy ENV's last good release again, and wait for its devices
+	@$(OPERATIONS) restore $(ENV) $(OPTIONS)
+
+.PHONY: pipeline
+pipeline: $(VENV)/app.stamp node_modules/cdk.stamp ## deploy the delivery pipeline; APPROVE=yes asks nothing
+	@$(OPERATIONS) pipeline $(call yes_to,$(APPROVE),--approve)
 
 .PHONY: destroy
 destroy: $(VENV)/app.stamp node_modules/cdk.stamp ## clear ENV's devices, delete its stacks; FORCE=yes does not wait for devices

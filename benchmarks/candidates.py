@@ -37,7 +37,6 @@ class Candidate:
         address: Where its server listens; empty without one.
         python: The environment of its clients.
         shared_memory: Whether its clients use it.
-        server: Its server's process; None without one.
     """
 
     name: str
@@ -45,7 +44,6 @@ class Candidate:
     address: str = ""
     python: Path = Path(sys.executable)
     shared_memory: bool = False
-    server: subprocess.Popen[bytes] | None = None
 
     def worker_spec(self, subject: Subject, paths: Mapping[str, Path]) -> dict[str, Any]:
         """What a worker is told."""
@@ -61,6 +59,40 @@ class Candidate:
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class Server:
+    """How a server is started.
+
+    Attributes:
+        command: Its program.
+        address: Where it will listen.
+        work: Its directory.
+    """
+
+    command: Sequence[str]
+    address: str
+    work: Path
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start it in a process group of its own, its output in a file."""
+        with (self.work / "server.log").open("wb") as stream:
+            return subprocess.Popen(  # noqa: S603 # the project's own programs
+                self.command,
+                cwd=self.work,
+                env=environment(),
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                process_group=0,  # a session of its own would be a scheduler's group of its own
+            )
+
+    def listens(self) -> bool:
+        """Whether it accepts connections."""
+        host, colon, port = self.address.rpartition(":")
+        family, address = (socket.AF_INET, (host, int(port))) if colon else (socket.AF_UNIX, self.address)
+        with socket.socket(family) as probe:
+            return probe.connect_ex(address) == 0
+
+
 def environment() -> dict[str, str]:
     """For servers and workers: this repository's sources, and no account."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
@@ -73,34 +105,24 @@ def environment() -> dict[str, str]:
     }
 
 
-def start(command: Sequence[str], *, work: Path, log: str) -> subprocess.Popen[bytes]:
-    """Start a server in a session of its own, its output in a file."""
-    with (work / log).open("wb") as stream:
-        return subprocess.Popen(  # noqa: S603 # the project's own programs
-            command, cwd=work, env=environment(), stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
-        )
-
-
 def stop(server: subprocess.Popen[bytes]) -> None:
     """Stop a server and all that it started."""
     server.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         server.wait(_STOP_SECONDS)
     try:
-        os.killpg(server.pid, signal.SIGKILL)  # what is left of its session
+        os.killpg(server.pid, signal.SIGKILL)  # what is left of its group
     except ProcessLookupError:
         return
     server.wait(_STOP_SECONDS)
 
 
-def start_agent(work: Path, **parameters: str) -> tuple[subprocess.Popen[bytes], str]:
-    """Start the agent as its component does, without models; returns its process and socket."""
+def agent(work: Path, **parameters: str) -> Server:
+    """The agent as its component runs it, without models."""
     address = str(work / "agent.sock")
     own = {"DeviceFleetName": "benchmark", "UnixSocketName": address, "CaptureDataDestination": "Disk"}
-    config = {**own, **parameters}
-    (work / "agent.json").write_text(json.dumps(config), encoding="utf-8")
-    command = [sys.executable, "-m", "edge_agent", "--config", str(work / "agent.json")]
-    return start(command, work=work, log="agent.log"), address
+    (work / "agent.json").write_text(json.dumps({**own, **parameters}), encoding="utf-8")
+    return Server([sys.executable, "-m", "edge_agent", "--config", str(work / "agent.json")], address, work)
 
 
 def write_packages(subjects: Sequence[Subject], work: Path) -> None:
@@ -113,10 +135,8 @@ def write_packages(subjects: Sequence[Subject], work: Path) -> None:
         )
 
 
-def start_mlserver(paths: Mapping[str, Path], work: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Start MLServer with all models in its own process; returns its process and gRPC address."""
-    folder = work / "mlserver"
-    folder.mkdir()
+def mlserver(paths: Mapping[str, Path], work: Path) -> Server:
+    """MLServer with all models in its own process, asked over gRPC."""
     http_port, grpc_port, metrics_port = free_ports(3)
     settings = {
         "host": "127.0.0.1",
@@ -127,26 +147,23 @@ def start_mlserver(paths: Mapping[str, Path], work: Path) -> tuple[subprocess.Po
         "parallel_workers": 0,
         "debug": False,
     }
-    (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    (work / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
     for name, path in paths.items():
-        (folder / name).mkdir()
+        (work / name).mkdir()
         model = {"name": name, "implementation": "mlserver_runtime.OnnxModel", "parameters": {"uri": str(path)}}
-        (folder / name / "model-settings.json").write_text(json.dumps(model), encoding="utf-8")
+        (work / name / "model-settings.json").write_text(json.dumps(model), encoding="utf-8")
     runtime = ROOT / "benchmarks/peers/mlserver_runtime.py"
-    (folder / runtime.name).write_bytes(runtime.read_bytes())  # it imports from the folder that it serves
-    command = [str(PEERS_PYTHON.with_name("mlserver")), "start", str(folder)]
-    return start(command, work=folder, log="mlserver.log"), f"127.0.0.1:{grpc_port}"
+    (work / runtime.name).write_bytes(runtime.read_bytes())  # it imports from the folder that it serves
+    return Server([str(PEERS_PYTHON.with_name("mlserver")), "start", str(work)], f"127.0.0.1:{grpc_port}", work)
 
 
-def start_litserve(paths: Mapping[str, Path], work: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """Start LitServe with two workers; returns its process and address."""
-    folder = work / "litserve"
-    folder.mkdir()
+def litserve(paths: Mapping[str, Path], work: Path) -> Server:
+    """LitServe with two workers."""
     (port,) = free_ports(1)
-    models = folder / "models.json"
+    models = work / "models.json"
     models.write_text(json.dumps({name: str(path) for name, path in paths.items()}), encoding="utf-8")
     command = [str(PEERS_PYTHON), str(ROOT / "benchmarks/peers/litserve_server.py"), str(port), str(models)]
-    return start(command, work=folder, log="litserve.log"), f"127.0.0.1:{port}"
+    return Server(command, f"127.0.0.1:{port}", work)
 
 
 def free_ports(count: int) -> list[int]:
@@ -156,9 +173,3 @@ def free_ports(count: int) -> list[int]:
     for one in sockets:
         one.close()
     return ports
-
-
-def listens(host: str, port: int) -> bool:
-    """Whether somebody accepts connections there."""
-    with socket.socket() as probe:
-        return probe.connect_ex((host, port)) == 0

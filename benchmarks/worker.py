@@ -134,15 +134,21 @@ def main() -> None:
     array: Array = (generator.random(spec["shape"]) * 255).astype(spec["dtype"])
     predict = TRANSPORTS[spec["transport"]](spec)
     for line in sys.stdin:
-        command = json.loads(line)
-        answer: Any
-        if command["do"] == "latencies":
-            answer = latencies(predict, array, command["iterations"])
-        elif command["do"] == "throughput":
-            answer = throughput(predict, array, command["seconds"], command["clients"])
-        else:  # the result, to be compared with the others'
-            answer = [float(number) for number in predict(array).ravel()[:32]]
+        try:
+            answer = _obey(json.loads(line), predict, array)
+        except Exception as error:  # noqa: BLE001 # whoever asked decides what it means
+            answer = {"error": f"{type(error).__name__}: {str(error)[:300]}"}
         print(json.dumps(answer), flush=True)  # noqa: T201 # the answer is the output
+
+
+def _obey(command: dict[str, Any], predict: Predict, array: Array) -> Any:
+    if command["do"] == "latencies":
+        return latencies(predict, array, command["iterations"])
+    if command["do"] == "throughput":
+        return throughput(predict, array, command["seconds"], command["clients"])
+    if command["do"] == "result":  # to be compared with the others'
+        return [float(number) for number in predict(array).ravel()[:32]]
+    return "here"
 
 
 if __name__ == "__main__":

@@ -73,6 +73,8 @@ def destroy(
     if standing:
         target.say("destroying the stacks")
         cdk(["destroy", f"{environment.name}/*", "--force"])
+    with tolerating("ParameterNotFound"):  # what it names goes with the versions
+        target.client("ssm").delete_parameter(Name=environment.last_good_parameter)
     plan = plan_pruning(target)
     for line in plan.lines():
         target.say(line)

@@ -10,6 +10,7 @@ from edge_constructs.model_folder import ModelFolder, ModelFolderError, load_mod
 
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "components.lock"
+WHEELS = ROOT / "build/wheels"  # fetched by `make wheels`
 
 # Component folder -> the packages of component_src/common that go into its artifact.
 FOLDERS = {

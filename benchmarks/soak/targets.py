@@ -9,21 +9,30 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hpack
 from google.protobuf.message import DecodeError
 
 from edge_agent import inputs, requests
 from edge_agent.captures import capture
 from edge_agent.errors import RefusedError
+from edge_agent.http2 import frames
+from edge_agent.http2.calls import Calls
+from edge_agent.http2.reader import FrameReader
+from edge_agent.http2.sink import Sink
+from edge_agent.http2.source import Source
+from edge_agent.service import Answer
 from edge_agent.shared_memory import Segments
 from edge_contract import agent_pb2, sysv, wire
 from edge_contract.tensors import TensorError, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _SEGMENT_BYTES = 256
+_PATH = b"/AWS.SageMaker.Edge.Agent/Predict"
 _INPUTS = (TensorSpec("x", agent_pb2.FLOAT32, (-1, 4)), TensorSpec("mask", agent_pb2.INT64, (2, 2)))
 _OUTPUTS = (TensorSpec("y", agent_pb2.UINT8, (3,)),)
 
@@ -109,11 +118,97 @@ def capture_data(message: bytes) -> None:
             taken = requests.to_capture(request, _Model(), memory=memory)  # type: ignore[arg-type] # as much as it needs
     except (RefusedError, TensorError, DecodeError):
         return
-    if capture.decode(capture.encode(taken)) != taken:
-        raise AssertionError(f"{message.hex()}: the spool gives back another capture")
+    encoded = capture.encode(taken)
+    for index, item in enumerate(capture.decode(encoded.content, payload=lambda index: Path(str(index))).items):
+        data = encoded.payloads[int(item.data.path.name)] if isinstance(item.data, capture.Payload) else item.data
+        if dataclasses.replace(item, data=data) != taken.items[index]:
+            raise AssertionError(f"{message.hex()}: the spool gives back another capture")
 
 
-TARGETS: Mapping[str, Callable[[bytes], None]] = {"codec": codec, "predict": predict, "capture": capture_data}
+class _Nowhere:
+    """A socket whose other end takes everything."""
+
+    def setsockopt(self, *_: object) -> None:
+        """As a socket has it."""
+
+    def sendmsg(self, pieces: Sequence[bytes]) -> int:
+        """All of it is gone."""
+        return sum(map(len, pieces))
+
+    def shutdown(self, _: int) -> None:
+        """As a socket has it."""
+
+
+class _Limits:
+    """A server's bounds, and what is used of them."""
+
+    most_bytes = 1 << 16
+    most_calls = 2
+
+    def __init__(self) -> None:
+        self.rpcs: Mapping[bytes, str] = {_PATH: "Predict"}
+        self.running = self.reserved = 0
+        self.timed: set[object] = set()
+        self.expect, self.expect_no_more = self.timed.add, self.timed.discard
+
+    def begin_call(self) -> bool:
+        """See ``calls.Limits``."""
+        if self.running >= self.most_calls:
+            return False
+        self.running += 1
+        return True
+
+    def end_call(self) -> None:
+        """See ``calls.Limits``."""
+        self.running -= 1
+
+    def reserve(self, count: int) -> bool:
+        """See ``calls.Limits``."""
+        self.reserved += count
+        return True
+
+    def release(self, count: int) -> None:
+        """See ``calls.Limits``."""
+        self.reserved -= count
+
+    def run(self, work: Callable[[], None]) -> None:
+        """See ``calls.Limits``."""
+        work()
+
+
+def http2(message: bytes) -> None:
+    """A client's bytes after its greeting are calls, a fault, or the end; nothing stays reserved."""
+    left = memoryview(message)
+
+    def receive_into(target: memoryview) -> int:
+        nonlocal left
+        size = min(len(target), len(left))
+        target[:size] = left[:size]
+        left = left[size:]
+        return size
+
+    limits = _Limits()
+    sink = Sink(_Nowhere(), most_waiting=1 << 20)  # type: ignore[arg-type] # as much of a socket as it uses
+    calls = Calls(limits, sink)
+    reader = FrameReader(Source(receive_into), sink, calls, limits)
+    try:
+        while True:
+            exchange = reader.next()
+            if exchange is not None:
+                limits.end_call()
+                calls.finish(exchange, Answer(bytes(exchange.take_message())))
+    except (EOFError, frames.ConnectionFaultError):
+        calls.cancel_all()
+    if limits.running or limits.reserved or limits.timed:
+        raise AssertionError(f"{message.hex()}: left {vars(limits)}")
+
+
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    "codec": codec,
+    "predict": predict,
+    "capture": capture_data,
+    "http2": http2,
+}
 
 
 def seeds() -> dict[str, list[bytes]]:
@@ -149,4 +244,37 @@ def seeds() -> dict[str, list[bytes]]:
         ).SerializeToString()
         for tensors in (inline, shared)
     ]
-    return {"codec": predictions, "predict": predictions, "capture": captures}
+    return {"codec": predictions, "predict": predictions, "capture": captures, "http2": _connections()}
+
+
+def _connections() -> list[bytes]:
+    """What clients send after their greeting: calls in one piece and in several, and all that they may say besides."""
+    encoder = hpack.Encoder()
+    fields = [
+        (b":method", b"POST"),
+        (b":path", _PATH),
+        (b"content-type", b"application/grpc"),
+        (b"grpc-timeout", b"10S"),
+        (b"trace-bin", b"\x00\xff"),
+    ]
+
+    def call(stream: int, message: bytes) -> bytes:
+        begin = frames.frame(frames.HEADERS, frames.END_HEADERS, stream, encoder.encode(fields))
+        content = b"\0" + len(message).to_bytes(4, "big") + message
+        return begin + frames.frame(frames.DATA, frames.END_STREAM, stream, content)
+
+    block = encoder.encode(fields)
+    pieces = [
+        frames.settings({frames.Setting.INITIAL_WINDOW_SIZE: 7, frames.Setting.MAX_FRAME_SIZE: 2**14}),
+        frames.frame(frames.HEADERS, frames.PADDED | frames.WITH_PRIORITY, 5, b"\1" + bytes(5) + block[:5] + b"\0"),
+        frames.frame(frames.CONTINUATION, frames.END_HEADERS, 5, block[5:]),
+        frames.frame(frames.DATA, frames.PADDED, 5, b"\2\0\0\0\0\3ab\0\0"),
+        frames.frame(frames.PING, 0, 0, bytes(8)),
+        frames.frame(frames.DATA, frames.END_STREAM, 5, b"c"),
+        frames.window_update(5, 100),
+        frames.window_update(0, 100),
+        frames.frame(frames.PRIORITY, 0, 5, bytes(5)),
+        frames.rst_stream(5, frames.ErrorCode.NO_ERROR),
+        frames.goaway(0, frames.ErrorCode.NO_ERROR),
+    ]
+    return [call(1, b"hello") + call(3, b"again"), b"".join(pieces), call(7, b""), call(9, b"x" * 200)]

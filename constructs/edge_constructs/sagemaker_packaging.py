@@ -11,6 +11,7 @@ from constructs import Construct
 from edge_constructs.acknowledge import acknowledge
 from edge_constructs.compilation_job import CompilationJob, pass_role, sagemaker_role
 from edge_constructs.custom_resource import CustomResourceProvider
+from edge_constructs.key_use import ENCRYPTING, acknowledge_key, key_statement
 from edge_constructs.model_source import object_arn
 from edge_constructs.packaging_job import PackagingProperties
 
@@ -84,6 +85,7 @@ class SageMakerPackaging:
                         else {}
                     ),
                 },
+                **({"ResourceKey": properties.resource_key} if properties.resource_key else {}),
                 "TimeoutSeconds": _MINUTES * 60,
             },
         )
@@ -94,7 +96,7 @@ class SageMakerPackaging:
         """What SageMaker may do: read what Neo wrote, write the package, make the component."""
         stack = cdk.Stack.of(scope)
         role = sagemaker_role(scope)
-        compiled, packages = self.compilation.output.objects, object_arn(f"{properties.output_location}/*")
+        compiled, packages = self.compilation.output.objects, object_arn(scope, f"{properties.output_location}/*")
         bucket = packages.partition("/")[0]
         for sid, actions, resources in (
             ("ReadCompiled", ["s3:GetObject"], list(compiled)),
@@ -102,6 +104,16 @@ class SageMakerPackaging:
             ("LocateBuckets", ["s3:GetBucketLocation", "s3:ListBucket"], [bucket]),
         ):
             role.add_to_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=resources))
+        if key := properties.kms_key_id:
+            role.add_to_policy(key_statement(scope, "EncryptPackage", ENCRYPTING, key))
+            acknowledge_key(role, key)
+        if key := properties.resource_key:
+            # SageMaker hands the key to the volume by a grant of its own.
+            grant = key_statement(scope, "EncryptVolume", ["kms:CreateGrant"], key)
+            grant.add_condition("Bool", {"kms:GrantIsForAWSResource": "true"})
+            role.add_to_policy(grant)
+            role.add_to_policy(key_statement(scope, "SeeVolumeKey", ["kms:DescribeKey"], key))
+            acknowledge_key(role, key)
         wild = [*compiled, packages]
         if component := properties.preset_deployment_config.get("ComponentName"):
             arn = f"arn:{stack.partition}:greengrass:{stack.region}:{stack.account}:components:{component}"

@@ -22,6 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.engines import NATIVE_NEVER, EngineOptions
 from edge_agent.loader import Loader, LoaderOptions
+from edge_agent.transport import HTTP2
 from edge_contract.client import AgentClient
 from edge_package import write_directory
 
@@ -165,8 +166,9 @@ def s3() -> Iterator[S3]:
 class AgentProcess:
     """The real agent in a process of its own, in the working directory of a component."""
 
-    def __init__(self, work: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, work: Path, environment: Mapping[str, str], *, transport: str) -> None:
         self.work = work
+        self.transport = transport
         self.socket = work / "agent.sock"
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
@@ -175,6 +177,7 @@ class AgentProcess:
     def start(self, *arguments: str, wait: bool = True, **parameters: object) -> None:
         """Start it with some parameters on top of a fleet and a socket."""
         values = {"DeviceFleetName": FLEET, "UnixSocketName": str(self.socket), "CaptureDataDestination": "Disk"}
+        values["Transport"] = self.transport
         config = self.work / "config.json"
         config.write_text(json.dumps({**values, **parameters}))
         with self._log.open("ab") as log:
@@ -217,32 +220,41 @@ class AgentProcess:
 
 
 @contextlib.contextmanager
-def _agent(work: Path, environment: Mapping[str, str]) -> Iterator[AgentProcess]:
+def _agent(work: Path, environment: Mapping[str, str], transport: str) -> Iterator[AgentProcess]:
     work.mkdir()
     paths = [str(ROOT / "component_src" / name) for name in ("agent", "common")]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     own = {"PYTHONPATH": os.pathsep.join(paths), "AWS_IOT_THING_NAME": DEVICE}
-    process = AgentProcess(work, {**inherited, **environment, **own})
+    process = AgentProcess(work, {**inherited, **environment, **own}, transport=transport)
     yield process
     with contextlib.suppress(AssertionError):
         process.process.kill()
         process.process.wait(timeout=10)
 
 
+@pytest.fixture(scope="module")
+def transport(request: pytest.FixtureRequest) -> str:
+    """What carries gRPC in the agent; the modules that ask both say so."""
+    chosen: str = getattr(request, "param", HTTP2)
+    return chosen
+
+
 @pytest.fixture
-def agent(tmp_path: Path, s3: S3) -> Iterator[AgentProcess]:
+def agent(tmp_path: Path, s3: S3, transport: str) -> Iterator[AgentProcess]:
     """An agent that is not started yet; whatever it is doing at the end, it is killed."""
-    with _agent(tmp_path / "work", s3.environment) as process:
+    with _agent(tmp_path / "work", s3.environment, transport) as process:
         yield process
 
 
 @pytest.fixture(scope="module")
-def shared_agent_with(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., AgentProcess]]:
+def shared_agent_with(
+    tmp_path_factory: pytest.TempPathFactory, transport: str
+) -> Iterator[Callable[..., AgentProcess]]:
     """Starts agents for all tests of a module; they capture to disk."""
     with contextlib.ExitStack() as started:
 
         def start(**parameters: Any) -> AgentProcess:
-            process = started.enter_context(_agent(tmp_path_factory.mktemp("shared") / "work", {}))
+            process = started.enter_context(_agent(tmp_path_factory.mktemp("shared") / "work", {}, transport))
             process.start(**parameters)
             return process
 

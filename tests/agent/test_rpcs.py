@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 import pytest
 
+from edge_agent.transport import GRPCIO, HTTP2
 from edge_contract import agent_pb2, agent_pb2_grpc, tensors
 from edge_contract.client import AgentError, AgentNotFoundError, Auxiliary, CaptureStatus
 from edge_contract.errors import AgentAlreadyExistsError
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from edge_contract.client import AgentClient
     from tests.agent.conftest import S3, AgentProcess
+
+pytestmark = pytest.mark.parametrize("transport", [HTTP2, GRPCIO], indirect=True, scope="module")
 
 X = np.array([[1, 2, 3, 4]], np.float32)
 Y = X @ np.arange(12, dtype=np.float32).reshape(4, 3)

@@ -43,6 +43,8 @@ def test_the_good_messages_are_good(name: str) -> None:
     """Else the damaged ones would not get far."""
     for message in targets.seeds()[name]:
         targets.TARGETS[name](message)
+        if name == "http2":
+            continue
         kind = agent_pb2.CaptureDataRequest if name == "capture" else agent_pb2.PredictRequest
         assert kind.FromString(message).SerializeToString() == message
 

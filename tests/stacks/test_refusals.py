@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from stacks import application
 from stacks.application import INPUT_ERRORS, build_app
-from stacks.components import LOCK
+from stacks.components import LOCK, ROOT
 
 mark = pytest.mark.refusal
 Says = tuple[str, str, str, str]
@@ -30,29 +29,27 @@ model = "digits"
 
 
 @pytest.fixture(name="refused")
-def _refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
+def _refused(tmp_path: Path, lock: Path) -> Refused:
     """Synthesises environments of the given texts by name, and returns what was said."""
+    for name in ("cdk.json", "component_src", "models"):
+        (tmp_path / name).symlink_to(ROOT / name)
 
     def synthesise(files: Mapping[str, str], context: Mapping[str, Any] | None = None) -> str:
         folder = tmp_path / "environments"
         folder.mkdir()
         for name, text in files.items():
             (folder / f"{name}.toml").write_text(text)
-        monkeypatch.setattr(application, "ENVIRONMENTS", folder)
         with pytest.raises(INPUT_ERRORS) as caught:
-            build_app(context=context, outdir=str(tmp_path / "cdk.out"))
+            build_app(context=context, outdir=str(tmp_path / "cdk.out"), root=lock.parent)
         return str(caught.value)
 
     return synthesise
 
 
 @pytest.fixture(name="lock")
-def _lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def _lock(tmp_path: Path) -> Path:
     """A copy of the lock, that the app reads instead."""
-    path = tmp_path / "components.lock"
-    shutil.copy(LOCK, path)
-    monkeypatch.setattr("stacks.application.LOCK", path)
-    return path
+    return Path(shutil.copy(LOCK, tmp_path / "components.lock"))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
-from edge_agent import log, prometheus, server, settings, unix_socket
+from edge_agent import log, prometheus, settings, transport, unix_socket
 from edge_agent.admission import Admission
 from edge_agent.agent import Agent
 from edge_agent.captures.intake import Captures
@@ -24,9 +24,8 @@ from edge_agent.service import Service
 from edge_agent.shared_memory import Segments
 
 if TYPE_CHECKING:
-    import grpc
-
     from edge_agent.settings import Settings
+    from edge_agent.transport import Transport
 
 _LOG = logging.getLogger(__name__)
 # Together below the ten seconds that a nucleus or a supervisor may be counting.
@@ -156,7 +155,7 @@ class Application:
         started = time.monotonic()
         _LOG.info("agent_stopping")
         with self._held:
-            for ending in [one.stop(grace=_CALLS_SECONDS) for one in self._servers]:
+            for ending in [one.stop(_CALLS_SECONDS) for one in self._servers]:
                 ending.wait()
             self._heartbeat.stop(_HEARTBEAT_SECONDS)
             self._captures.stop(_FLUSH_SECONDS)
@@ -166,14 +165,16 @@ class Application:
             self._parameters.unix_socket_name.unlink(missing_ok=True)
         _LOG.info("agent_stopped", extra={"fields": {"seconds": round(time.monotonic() - started, 3)}})
 
-    def _bound_server(self) -> grpc.Server:
+    def _bound_server(self) -> Transport:
         parameters = self._parameters
-        running, waiting = parameters.max_concurrent_predictions, parameters.max_queued_predictions
-        made = server.make_server(
-            self._service, max_message_bytes=parameters.max_message_bytes, max_predictions=running + waiting
+        made = transport.make(
+            parameters.transport,
+            self._service,
+            max_message_bytes=parameters.max_message_bytes,
+            max_predictions=parameters.max_concurrent_predictions + parameters.max_queued_predictions,
         )
         path = parameters.unix_socket_name
-        unix_socket.bind(made, path, mode=parameters.unix_socket_mode, group=parameters.unix_socket_group)
+        unix_socket.bind(made.listen, path, mode=parameters.unix_socket_mode, group=parameters.unix_socket_group)
         return made
 
 

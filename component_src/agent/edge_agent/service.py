@@ -102,7 +102,7 @@ class Service:
             "CaptureData": agent.capture_data,
             "GetCaptureDataStatus": agent.get_capture_data_status,
         }
-        self._handlers: dict[str, Callable[[bytes, Call], bytes]] = {
+        self._handlers: dict[str, Callable[[wire.Buffer, Call], bytes]] = {
             "Predict": lambda message, call: agent.predict(wire.parse_predict_request(message), call)
         }
         for method in _DESCRIPTOR.methods:
@@ -111,7 +111,7 @@ class Service:
         #: The names of the RPCs.
         self.rpcs = tuple(self._handlers)
 
-    def answer(self, rpc: str, message: bytes, call: Call) -> Answer:
+    def answer(self, rpc: str, message: wire.Buffer, call: Call) -> Answer:
         """Answer one call, whatever happens.
 
         Args:
@@ -145,10 +145,11 @@ def refusal(error: Exception, *, rpc: str) -> Answer:
     )
 
 
-def _through_protobuf(method: Callable[[Any], Any], input_type: Any) -> Callable[[bytes, Call], bytes]:
-    parse = message_factory.GetMessageClass(input_type).FromString
+def _through_protobuf(method: Callable[[Any], Any], input_type: Any) -> Callable[[wire.Buffer, Call], bytes]:
+    # It takes whatever has bytes, which its types do not say.
+    parse: Callable[[Any], Any] = message_factory.GetMessageClass(input_type).FromString
 
-    def handle(message: bytes, _: Call) -> bytes:
+    def handle(message: wire.Buffer, _: Call) -> bytes:
         response: bytes = method(parse(message)).SerializeToString()
         return response
 

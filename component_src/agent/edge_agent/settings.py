@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from edge_agent.agent_file import IotCredentials
 from edge_agent.engines import NATIVE_ALWAYS, NATIVE_NEVER, NATIVE_SIGNED
 from edge_agent.parameter_reader import ParameterReader, SettingsError
-from edge_contract.client import MAX_MESSAGE_BYTES
+from edge_agent.transport import GRPCIO, HTTP2
+from edge_contract.limits import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,7 @@ class Settings:
         unix_socket_mode: Its permissions. 0660 by default: the component user and its group, nobody else.
         unix_socket_group: Its group by name or number; empty for the agent's own.
         max_message_bytes: Longest gRPC message in either direction.
+        transport: What serves gRPC: ``Http2`` or ``Grpcio``.
         capture_spool_max_bytes: Bound of the spool.
         inference_threads: Threads of ONNX Runtime for each running prediction.
         max_concurrent_predictions: Predictions that run at the same time.
@@ -87,6 +89,7 @@ class Settings:
     unix_socket_mode: int
     unix_socket_group: str
     max_message_bytes: int
+    transport: str
     capture_spool_max_bytes: int
     inference_threads: int
     max_concurrent_predictions: int
@@ -115,6 +118,7 @@ NEEDS_RESTART = (
     "unix_socket_mode",
     "unix_socket_group",
     "max_message_bytes",
+    "transport",
     "max_concurrent_predictions",
     "max_queued_predictions",
     "local_data_root_path",
@@ -145,6 +149,7 @@ DEFAULTS: Mapping[str, str] = {
     "UnixSocketMode": "0660",
     "UnixSocketGroup": "",
     "MaxMessageBytes": str(MAX_MESSAGE_BYTES),
+    "Transport": HTTP2,
     "CaptureSpoolMaxBytes": str(256 * 1024 * 1024),
     "InferenceThreads": "1",
     "MaxConcurrentPredictions": "2",
@@ -228,6 +233,7 @@ def parse(
         unix_socket_mode=read.mode("UnixSocketMode"),
         unix_socket_group=read.text("UnixSocketGroup"),
         max_message_bytes=read.whole("MaxMessageBytes", 4 * 1024 * 1024, 2**31 - 1),
+        transport=read.choice("Transport", (HTTP2, GRPCIO)),
         capture_spool_max_bytes=read.whole("CaptureSpoolMaxBytes", 1024 * 1024, 2**50),
         inference_threads=read.whole("InferenceThreads", 1, 256),
         max_concurrent_predictions=read.whole("MaxConcurrentPredictions", 1, 256),

@@ -11,15 +11,13 @@ import shutil
 import socket
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 from edge_agent.files import make_directory
-from edge_contract.client import MAX_SOCKET_PATH_BYTES
+from edge_contract.limits import MAX_SOCKET_PATH_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import grpc
 
 
 class OccupiedError(Exception):
@@ -110,18 +108,18 @@ def claim(path: Path, *, name: str = "UnixSocketName") -> None:
         raise OccupiedError(f"{name}: the old socket {path} cannot be replaced: {error.strerror}") from error
 
 
-def bind(server: grpc.Server, path: Path, *, mode: int, group: str) -> None:
-    """Let a server listen at a path that was claimed, with the given permissions from the first moment on.
+def bind(listen: Callable[[Path], None], path: Path, *, mode: int, group: str) -> None:
+    """Let a server listen at a path that was claimed, with no more than the given permissions at any moment.
 
     Raises:
         OccupiedError: The socket cannot be made, or its group cannot be set.
     """
     before = os.umask(0o177)
     try:
-        server.add_insecure_port(f"unix://{path}")
-    except RuntimeError as error:
+        listen(path)
+    except OSError as error:
         raise OccupiedError(
-            f"UnixSocketName: {path} cannot be bound; does its directory exist and may we write there?"
+            f"UnixSocketName: {path} cannot be bound ({error}); does its directory exist and may we write there?"
         ) from error
     finally:
         os.umask(before)
