@@ -52,7 +52,11 @@ def write(model: ModelFolder, directory: Path) -> tuple[Path, Manifest]:
 
     Returns:
         The package file, named after model and version, and its manifest.
+
+    Raises:
+        ModelFolderError: the model's files lie in S3.
     """
+    model.require_files()
     target = directory / package_file(model.name, model.version)
     files = {name: model.folder / name for name in model.files}
     return target, build_package(model_name=model.name, model_version=model.version, files=files, target=target)

@@ -45,15 +45,17 @@ class ModelsStack(cdk.Stack):
         super().__init__(scope, id_, **kwargs)
         self._environment = environment
         for model in models:
+            compilation = self._compilation(model)  # first: what Neo would not take needs no version
             job = EdgePackagingJob(
                 self,
                 f"Package-{model.name}",
                 properties=self._properties(model, lock),
-                engine=self._engine(model, self._compilation(model)),
+                engine=self._engine(model, compilation),
                 log_retention=log_retention(environment),
             )
             suffix = "" if model is models[0] else model.name.capitalize()
             cdk.CfnOutput(self, f"ModelArtifact{suffix}", value=job.model_artifact)
+            cdk.CfnOutput(self, f"PackageDigest{suffix}", value=job.package_digest)
             if environment.edge_manager == "open":
                 cdk.CfnOutput(self, f"ModelDigest{suffix}", value=job.resource.get_att_string("ModelDigest"))
                 cdk.CfnOutput(self, f"ModelSignature{suffix}", value=job.model_signature)

@@ -185,7 +185,12 @@ def compiled_files(model: ModelFolder, framework: str) -> tuple[str, ...]:
 
 
 def compilation_key(model: ModelFolder, settings: CompilationSettings) -> str:
-    """Names a model compiled with these settings, before it is: equal settings of an equal model give equal names."""
+    """Names a model compiled with these settings, before it is: equal settings of an equal model give equal names.
+
+    Raises:
+        JobPropertyError: Neo would not take the model so.
+    """
+    compiled_files(model, settings.framework)
     parts = {"model": model.digest, "input": _input_config("", model, settings), "output": _target(settings)}
     return content_id(settings.target.lower(), parts)
 

@@ -107,16 +107,25 @@ class ModelFolder:
             ModelFolderError: a name breaks the manifest's rules, or the files do not lie here.
         """
         source = self.folder / "model.toml"
-        if self.source is not None:
-            raise ModelFolderError(
-                f"{source}: source: the model's files are expected in this folder, they lie at {self.source.uri}: copy "
-                "them here and take the table [source] out, or leave the work to the packaging job"
-            )
+        self.require_files()
         files = {name: _opener(self.folder / name) for name in self.files}
         try:
             return make_manifest(model_name=self.name, model_version=self.version, files=files)
         except PackageError as error:
             raise ModelFolderError(f"{source}: {error}") from error
+
+    def require_files(self) -> None:
+        """Refuse a folder whose model lies in S3.
+
+        Raises:
+            ModelFolderError: it does.
+        """
+        if self.source is not None:
+            raise ModelFolderError(
+                f"{self.folder / 'model.toml'}: source: the model's files are expected in this folder, they lie at "
+                f"{self.source.uri}: copy them here and take the table [source] out, or leave the work to the "
+                "packaging job"
+            )
 
     @property
     def label_list(self) -> list[str]:

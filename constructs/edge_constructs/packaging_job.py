@@ -92,7 +92,7 @@ class PackagingEngine(Protocol):
     def create(
         self, scope: Construct, properties: PackagingProperties, *, log_retention: logs.RetentionDays
     ) -> cdk.CustomResource:
-        """Declare the job; the resource has the attributes ModelArtifact and ModelSignature."""
+        """Declare the job; the resource has the attributes ModelArtifact, PackageSha256 and ModelSignature."""
 
 
 class EdgePackagingJob(Construct):
@@ -104,6 +104,12 @@ class EdgePackagingJob(Construct):
         properties: what is packaged.
         engine: `OpenPackaging` or `SageMakerPackaging`.
         log_retention: of the handler's logs.
+
+    Attributes:
+        model_artifact: `s3://` address of the package.
+        package_digest: SHA-256 of its bytes, lower-case hex.
+        model_signature: `s3://` address of our signature; of SageMaker's job the signature document itself.
+        component: name of the component that stands for the package; blank without a preset deployment.
     """
 
     def __init__(
@@ -118,6 +124,7 @@ class EdgePackagingJob(Construct):
         super().__init__(scope, id_)
         self.resource = engine.create(self, properties, log_retention=log_retention)
         self.model_artifact = self.resource.get_att_string("ModelArtifact")
+        self.package_digest = self.resource.get_att_string("PackageSha256")
         self.model_signature = self.resource.get_att_string("ModelSignature")
         self.component = properties.preset_deployment_config.get("ComponentName", "")
 

@@ -38,11 +38,12 @@ class SageMakerPackaging:
         role = self._role(scope, properties)
         prefix = f"arn:{stack.partition}:sagemaker:{stack.region}:{stack.account}:edge-packaging-job/"
         jobs = f"{prefix}{properties.job_name.lower()}*"
+        packages, key = object_arn(scope, f"{properties.output_location}/*"), properties.kms_key_id
         provider = CustomResourceProvider(
             scope,
             "Handler",
             handler="sagemaker_packaging_handler",
-            modules=["sagemaker_jobs"],
+            modules=["s3_objects", "sagemaker_jobs"],
             statements=[
                 iam.PolicyStatement(
                     sid="RunJobs",
@@ -53,7 +54,9 @@ class SageMakerPackaging:
                     ],
                     resources=[jobs],
                 ),
+                iam.PolicyStatement(sid="ReadPackage", actions=["s3:GetObject"], resources=[packages]),
                 pass_role(role),
+                *([key_statement(scope, "DecryptPackage", ["kms:Decrypt"], key)] if key else []),
             ],
             total_timeout=cdk.Duration.minutes(_MINUTES + _MARGIN_MINUTES),
             log_retention=log_retention,
@@ -63,7 +66,13 @@ class SageMakerPackaging:
             rule=f"AwsSolutions-IAM5[Resource::{jobs}]",
             reason="A job's name can be used once: a hash and an attempt follow the prefix, which is the bound.",
         )
-        key, preset = properties.kms_key_id, properties.preset_deployment_type
+        acknowledge(
+            provider,
+            rule=f"AwsSolutions-IAM5[Resource::{packages}]",
+            reason="SageMaker names the package; the job's own prefix is the bound.",
+        )
+        acknowledge_key(provider, key)
+        preset = properties.preset_deployment_type
         resource = cdk.CustomResource(
             scope,
             "Job",

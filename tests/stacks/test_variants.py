@@ -5,17 +5,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
-
-import pytest
-
-from edge_constructs.component_lock import ComponentLock
-from stacks.application import build_app
-from stacks.components import all_sources, load_sources
-from stacks.environment import load_environment
-from stacks.variants import environment_sources
 
 MINIMAL = """
 devices = ["device-1"]
@@ -40,20 +31,15 @@ PLATFORM = {
 }
 
 
-def texts() -> Iterator[tuple[str, str]]:
+def texts() -> Iterator[str]:
     for mode, compiled, platform in itertools.product(MODES, COMPILED, PLATFORM):
         if (mode, compiled) != ("sagemaker", "not"):  # refused
-            yield f"{mode}-{compiled}-{platform}", MODES[mode] + MINIMAL + COMPILED[compiled] + PLATFORM[platform]
+            yield MODES[mode] + MINIMAL + COMPILED[compiled] + PLATFORM[platform]
 
 
-def templates(assembly: Path) -> Iterator[dict[str, Any]]:
-    for path in sorted(assembly.glob("assembly-*/*.template.json")):
-        yield json.loads(path.read_text(encoding="utf-8"))
-
-
-def versions(assembly: Path) -> Iterator[tuple[str, str, str]]:
-    """Name, version and content of every component version that a deployment of the assembly makes."""
-    for template in templates(assembly):
+def versions(stacks: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Name, version and content of every component version that the stacks make."""
+    for template in stacks.values():
         for resource in template["Resources"].values():
             properties = resource.get("Properties", {})
             if resource["Type"] == "AWS::GreengrassV2::ComponentVersion":
@@ -66,28 +52,15 @@ def versions(assembly: Path) -> Iterator[tuple[str, str, str]]:
                 yield preset["ComponentName"], preset["ComponentVersion"], content
 
 
-def test_no_version_stands_for_two_contents_in_any_combination(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folders = {}
-    for name, text in texts():
-        folders[name] = tmp_path / name
-        folders[name].mkdir()
-        (folders[name] / "test.toml").write_text(text)
-    sources = load_sources()
-    made = [s for f in folders.values() for s in environment_sources(load_environment(f / "test.toml"), sources)]
-    lock = ComponentLock(tmp_path / "lock", {}).renewed([*all_sources(), *made])
-    lock.write()
-    monkeypatch.setattr("stacks.application.LOCK", tmp_path / "lock")
+def test_no_version_stands_for_two_contents_in_any_combination(synthesise_texts: Any) -> None:
+    combinations = list(texts())
     contents: dict[tuple[str, str], set[str]] = {}
-    for name, folder in folders.items():
-        outdir = folder / "cdk.out"
-        build_app(outdir=str(outdir), folders=[folder]).synth()
-        for component, version, content in versions(outdir):
+    for stacks in synthesise_texts(*combinations):
+        for component, version, content in versions(stacks):
             contents.setdefault((component, version), set()).add(content)
-        assert contents, name
     assert {key: found for key, found in contents.items() if len(found) > 1} == {}
     models = {version for component, version in contents if component.endswith(".model.digits")}
-    assert len(models) == len(folders), "each combination makes another model component"
+    assert len(models) == len(combinations), "each combination makes another model component"
     inference = {version for component, version in contents if component.endswith("ImageClassification")}
     assert len(inference) == len(MODES), "inference knows the mode alone"
-    agents = {version for component, version in contents if component.endswith(".Agent")}
-    assert len(agents) == 1
+    assert len({version for component, version in contents if component.endswith(".Agent")}) == 1

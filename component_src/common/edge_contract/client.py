@@ -115,7 +115,9 @@ class AgentClient:
                 ("grpc.max_receive_message_length", max_message_bytes),
                 # The default grows to two minutes, in which a restarted agent would wait for its clients.
                 ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.min_reconnect_backoff_ms", 100),
+                # Despite its name it also bounds how long a connection may take: where nobody listens, no time at all,
+                # but an agent on a busy device must be given some.
+                ("grpc.min_reconnect_backoff_ms", 5000),
                 ("grpc.max_reconnect_backoff_ms", 1000),
             ),
         )

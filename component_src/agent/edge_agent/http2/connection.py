@@ -79,10 +79,13 @@ class Connection:
         """When the last call ended, on the clock of ``time.monotonic``; None while one goes on."""
         return self._calls.idle_since if self._calls.idle() else None
 
-    def begin(self) -> None:
-        """Greet, and be the first reader."""
+    def greet(self) -> None:
+        """Say what the client waits for before it calls; that fits into a new socket, and takes no time."""
         self._host.expect(self._greeting)
         self._frames.greet()
+
+    def begin(self) -> None:
+        """Be the first reader."""
         self._read(first=self._frames.greeting)
 
     def leave(self) -> None:

@@ -59,6 +59,7 @@ class Http2Server:
         self._running = 0
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
+        self._dismissed: set[Connection] = set()  # of those, the ones that are being let go
         self._nobody = threading.Event()
         self._leaving = False
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -142,6 +143,7 @@ class Http2Server:
         """See ``connection.Host``."""
         with self._lock:
             self._connections.discard(connection)
+            self._dismissed.discard(connection)
             if not self._connections:
                 self._nobody.set()
 
@@ -165,7 +167,7 @@ class Http2Server:
 
     def _begin(self, accepted: socket.socket) -> None:
         with self._lock:
-            full = len(self._connections) >= _MOST_CONNECTIONS
+            full = len(self._connections - self._dismissed) >= _MOST_CONNECTIONS
         if full and not self._make_room():
             self._refuse(f"expected at most {_MOST_CONNECTIONS} clients, that many call at this moment")
             accepted.close()
@@ -176,15 +178,19 @@ class Http2Server:
                 return
             connection = Connection(accepted, self)
             self._connections.add(connection)
+        connection.greet()
         self.run(connection.begin)
 
     def _make_room(self) -> bool:
         """Let the client go that was idle longest; whether there was one."""
         with self._lock:
-            idle = {one: since for one in self._connections if (since := one.idle_since) is not None}
-        if not idle:
-            return False
-        self.run(min(idle, key=lambda one: idle[one]).leave)
+            staying = self._connections - self._dismissed
+            idle = {one: since for one in staying if (since := one.idle_since) is not None}
+            if not idle:
+                return False
+            dismissed = min(idle, key=lambda one: idle[one])
+            self._dismissed.add(dismissed)
+        self.run(dismissed.leave)
         return True
 
     @staticmethod
