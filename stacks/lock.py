@@ -37,7 +37,7 @@ def renewed(root: Path = ROOT) -> ComponentLock:
 
 def _variants(root: Path) -> list[ComponentSource]:
     sources = load_sources(root)
-    folders = [root / folder.relative_to(ROOT) for folder in FOLDERS]
+    folders = FOLDERS if root == ROOT else [root / folder.relative_to(ROOT) for folder in FOLDERS]
     environments = [load_environment(path) for folder in folders for path in sorted(folder.glob("*.toml"))]
     made = [source for environment in environments for source in environment_sources(environment, sources, root)]
     return [source for source in made if source.variant]
