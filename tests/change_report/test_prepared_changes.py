@@ -264,3 +264,14 @@ def test_another_version_of_what_the_app_is_built_with(clone: Clone) -> None:
         (["aws-cdk"], version[1], "9.9.9")
     ]
     assert "1 package that it is built with moved" in told.report["summary"]
+
+
+def test_a_model_whose_files_lie_in_a_bucket_is_told_of_by_its_digest(clone: Clone) -> None:
+    folder = clone.root / "models" / "letters"
+    shutil.copytree(clone.root / "models" / "digits", folder)
+    (folder / "model.onnx").unlink()
+    clone.edit("models/letters/model.toml", 'name = "digits"', 'name = "letters"')
+    with (folder / "model.toml").open("a", encoding="utf-8") as file:
+        file.write(f'\n[source]\nuri = "s3://weights/letters/"\ndigest = "{"ab" * 32}"\n')
+    (model,) = clone.report().report["models"]
+    assert (model["name"], model["after"]["digest"], model["unevaluated"]) == ("letters", "ab" * 32, "")
