@@ -123,9 +123,17 @@ format: $(VENV)/dev.stamp ## let ruff mend what it can
 lock: $(VENV)/dev.stamp ## allot versions in components.lock to changed components
 	@PYTHONPATH=$(SOURCES) $(PY) -m stacks.lock
 
+.PHONY: wheels
+wheels: $(VENV)/dev.stamp ## fetch the Python packages that components carry (environments with artifacts.wheels = true)
+	@PYTHONPATH=$(SOURCES) $(PY) -m stacks.wheels
+
 .PHONY: snapshots
 snapshots: $(VENV)/dev.stamp ## renew tests/snapshots after a change of the stacks that is meant
 	@PYTHONPATH=$(SOURCES) $(PY) -m stacks.snapshots
+
+.PHONY: diff
+diff: $(VENV)/local.stamp node_modules/cdk.stamp ## what a change does to each environment; BASE=<git ref>, FORMAT=, OUT=<file>
+	@$(PY) -m change_report $(if $(BASE),--base "$(BASE)") $(if $(FORMAT),--format $(FORMAT)) $(if $(OUT),--out "$(OUT)")
 
 .PHONY: stubs
 stubs: $(VENV)/dev.stamp ## generate the gRPC stubs of agent.proto again; a test holds them against it
@@ -149,8 +157,20 @@ OPERATIONS = $(PY) -m operations
 yes_to = $(if $(filter yes,$(1)),$(2))
 
 .PHONY: deploy
-deploy: $(VENV)/app.stamp node_modules/cdk.stamp ## deploy ENV=dev; APPROVE=yes asks nothing, prod needs it
+deploy: $(VENV)/app.stamp node_modules/cdk.stamp ## deploy ENV=dev and verify it; APPROVE=yes asks nothing, prod needs it
 	@$(OPERATIONS) deploy $(ENV) $(call yes_to,$(APPROVE),--approve)
+
+.PHONY: verify
+verify: $(VENV)/app.stamp ## wait until ENV's devices show that they run what is declared; OPTIONS="--first --restore --record"
+	@$(OPERATIONS) verify $(ENV) $(OPTIONS)
+
+.PHONY: restore
+restore: $(VENV)/app.stamp ## deploy ENV's last good release again, and wait for its devices
+	@$(OPERATIONS) restore $(ENV) $(OPTIONS)
+
+.PHONY: pipeline
+pipeline: $(VENV)/app.stamp node_modules/cdk.stamp ## deploy the delivery pipeline; APPROVE=yes asks nothing
+	@$(OPERATIONS) pipeline $(call yes_to,$(APPROVE),--approve)
 
 .PHONY: destroy
 destroy: $(VENV)/app.stamp node_modules/cdk.stamp ## clear ENV's devices, delete its stacks; FORCE=yes does not wait for devices

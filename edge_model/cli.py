@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_constructs.component_source import package_file
+from edge_constructs.framework_layout import foreign_framework
 from edge_constructs.model_folder import ModelFolder, ModelFolderError, load_model_folder
 from edge_inference.errors import ImageError, ResultError
 from edge_model import new_folder, packages, signing
@@ -97,8 +98,10 @@ def _parser() -> argparse.ArgumentParser:
 def _validate(options: argparse.Namespace, work: Path) -> Iterator[str]:
     model = load_model_folder(fetched(options.location, into=work))
     yield f"{model.name} {model.version}: model.toml and the files agree; digest {model.manifest.digest}"
-    if any(name.endswith(".so") for name in model.files):
-        yield "compiled for a device: what it computes can only be checked there"
+    framework = foreign_framework(model.files)
+    if framework or any(name.endswith(".so") for name in model.files):
+        made = f"to be compiled from {framework}" if framework else "compiled"
+        yield f"{made} for a device: what it computes can only be checked there"
         return
     path = model_file(model)
     content = path.read_bytes()

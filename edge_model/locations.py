@@ -18,6 +18,7 @@ from edge_package import SIGNATURE_NAME, SIGNATURE_SUFFIX
 from edge_package.atomic import written_whole
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
 
 _SCHEME = "s3://"
@@ -108,8 +109,9 @@ def stored(path: Path, location: str) -> bool:
     except ClientError as error:
         if error.response["Error"]["Code"] not in _EXISTS:
             raise ModelCommandError(f"{location}: {error}; correct the location, or ask for the permission") from error
-        found = _called(location, lambda: client.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED"))
-        return _same(digest, base64.b64decode(found.get("ChecksumSHA256", "")), location)
+        # Read, not asked for: what the packaging job wrote in parts has no checksum of its whole.
+        found = _called(location, lambda: _stream_digest(client.get_object(Bucket=bucket, Key=key)["Body"]))
+        return _same(digest, found, location)
     except (BotoCoreError, OSError) as error:
         raise ModelCommandError(f"{location}: {error}; look at credentials, region and network") from error
     return True
@@ -126,7 +128,7 @@ def _same(expected: bytes, found: bytes, location: str) -> bool:
     if found != expected:
         raise ModelCommandError(
             f"{location}: expected nothing there, or the same bytes (SHA-256 {expected.hex()}), found others "
-            f"({found.hex() or 'of unknown digest'}); raise the model's version, or choose another place"
+            f"({found.hex()}); raise the model's version, or choose another place"
         )
     return False
 
@@ -134,6 +136,13 @@ def _same(expected: bytes, found: bytes, location: str) -> bool:
 def _digest(path: Path) -> bytes:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()
+
+
+def _stream_digest(stream: StreamingBody) -> bytes:
+    digest = hashlib.sha256()
+    for chunk in stream.iter_chunks(_CHUNK):
+        digest.update(chunk)
+    return digest.digest()
 
 
 def _split(location: str) -> tuple[str, str]:

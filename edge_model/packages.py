@@ -21,9 +21,8 @@ from edge_package import (
     read_package,
     read_package_file,
 )
-from edge_package.atomic import written_whole
 from edge_package.onnx_file import OnnxError, read_signature
-from edge_package.package_stream import PackageWriter
+from edge_package.package_stream import build_package
 
 _LARGEST = 4 << 30  # a package has 2 GB at the most, which Greengrass allows an artifact
 
@@ -53,16 +52,14 @@ def write(model: ModelFolder, directory: Path) -> tuple[Path, Manifest]:
 
     Returns:
         The package file, named after model and version, and its manifest.
+
+    Raises:
+        ModelFolderError: the model's files lie in S3.
     """
+    model.require_files()
     target = directory / package_file(model.name, model.version)
-    with written_whole(target) as stream:
-        writer = PackageWriter(stream, model_name=model.name, model_version=model.version)
-        for name in sorted(model.files):
-            path = model.folder / name
-            with path.open("rb") as source:
-                writer.add(name, path.stat().st_size, source)
-        manifest = writer.finish()
-    return target, manifest
+    files = {name: model.folder / name for name in model.files}
+    return target, build_package(model_name=model.name, model_version=model.version, files=files, target=target)
 
 
 def read(path: Path) -> Read:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,7 @@ def destroy(
         raise RefusedError(f"{environment.name}: not destroyed: {environment.namespace} was not typed")
     kept = sorted(resource for name in standing for resource in _kept(target, name))
     _clear_devices(target, force=force, timeout=device_seconds)
-    _release(target)
+    _release(target, (*former, *standing))
     for name in former:  # first, as it names what the others hold
         target.say(f"deleting {name}, which stands from when there were canaries")
         target.client("cloudformation").delete_stack(StackName=name)
@@ -73,6 +73,8 @@ def destroy(
     if standing:
         target.say("destroying the stacks")
         cdk(["destroy", f"{environment.name}/*", "--force"])
+    with tolerating("ParameterNotFound"):  # what it names goes with the versions
+        target.client("ssm").delete_parameter(Name=environment.last_good_parameter)
     plan = plan_pruning(target)
     for line in plan.lines():
         target.say(line)
@@ -104,10 +106,15 @@ def _clear_devices(target: Target, *, force: bool, timeout: float) -> None:
         delete_deployment(target, deployment_id)
 
 
-def _release(target: Target) -> None:
-    """Take certificates off things and policy: as long as one is attached, neither can be deleted."""
+def _release(target: Target, stacks: Sequence[str]) -> None:
+    """Take certificates off things and policy: as long as one is attached, neither can be deleted.
+
+    Also off things that stand in the stacks alone, because their device left the environment's file since.
+    """
     environment = target.environment
-    for thing in environment.thing_names:
+    listed = [item for stack in stacks for item in _resources(target, stack)]
+    standing = [item["PhysicalResourceId"] for item in listed if item["ResourceType"] == "AWS::IoT::Thing"]
+    for thing in dict.fromkeys((*environment.thing_names, *standing)):
         for certificate in release_thing(target, thing):
             target.say(f"  {thing}: certificate {certificate[:12]}… is deleted")
     for certificate in release_policy(target, environment.device_policy):
@@ -124,12 +131,18 @@ def _kept(target: Target, stack: str) -> list[Kept]:
         for id_, resource in template["Resources"].items()
         if resource.get("DeletionPolicy") in _KEPT and resource["Type"] != "AWS::GreengrassV2::ComponentVersion"
     }
-    summaries = pages(client, "list_stack_resources", "StackResourceSummaries", StackName=stack)
     return [
         Kept(item["ResourceType"], item["PhysicalResourceId"])
-        for item in summaries
-        if item["LogicalResourceId"] in retained and item.get("PhysicalResourceId")
+        for item in _resources(target, stack)
+        if item["LogicalResourceId"] in retained
     ]
+
+
+def _resources(target: Target, stack: str) -> list[Mapping[str, Any]]:
+    """A stack's resources that were made."""
+    client = target.client("cloudformation")
+    summaries = pages(client, "list_stack_resources", "StackResourceSummaries", StackName=stack)
+    return [item for item in summaries if item.get("PhysicalResourceId")]
 
 
 def _farewell(kept: list[Kept]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 from operations.buckets import bucket_exists
 from operations.errors import OperationError, tolerating
 from operations.greengrass import pages
+from operations.last_good import read_last_good
 from operations.target import Target
 
 PREFIXES = ("components/", "models/")
@@ -161,12 +162,16 @@ def _versions(target: Target) -> Iterator[Version]:
 
 
 def _named(target: Target, versions: Sequence[Version]) -> AbstractSet[tuple[str, str]]:
-    """Name and version of what deployments need."""
+    """Name and version of what deployments need, and the last good release."""
     client = target.client("greengrassv2")
     needed: set[tuple[str, str]] = set()
     for summary in pages(client, "list_deployments", "deployments", historyFilter="ALL"):
         deployment = client.get_deployment(deploymentId=summary["deploymentId"])
         named = {name: spec["componentVersion"] for name, spec in deployment.get("components", {}).items()}
+        needed |= _closure(named, versions)
+    # CloudFormation deletes a deployment that it replaces, and a restore needs what that one named.
+    for document in (read_last_good(target) or {}).values():
+        named = {name: spec["componentVersion"] for name, spec in document["components"].items()}
         needed |= _closure(named, versions)
     return needed
 

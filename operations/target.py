@@ -20,8 +20,6 @@ ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = ROOT / "environments"
 # Deploying and destroying these needs a word more.
 PROTECTED = frozenset({"prod"})
-# Of the CDK's default bootstrap stack; its version is how one sees that there is one.
-BOOTSTRAP_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
 
 Say = Callable[[str], None]
 
@@ -52,24 +50,25 @@ class Target:
     @property
     def group_arn(self) -> str:
         """ARN of the fleet's thing group."""
-        return self._group_arn(self.environment.thing_group)
+        return self.arn_of_group(self.environment.thing_group)
 
     @property
     def first_group_arn(self) -> str:
         """ARN of the thing group that a release reaches first."""
-        return self._group_arn(self.environment.first_group)
+        return self.arn_of_group(self.environment.first_group)
 
     @property
     def group_arns(self) -> tuple[str, ...]:
         """ARNs of the thing groups that there are: the fleet's, and the canaries', also former ones'."""
         iot, environment = self.client("iot"), self.environment
         return tuple(
-            self._group_arn(name)
+            self.arn_of_group(name)
             for name in (environment.canary_group, environment.thing_group)
             if exists(functools.partial(iot.describe_thing_group, thingGroupName=name))
         )
 
-    def _group_arn(self, name: str) -> str:
+    def arn_of_group(self, name: str) -> str:
+        """ARN of one of the environment's thing groups."""
         place = f"{self.environment.region}:{self.environment.account}"
         return f"arn:{self.partition}:iot:{place}:thinggroup/{name}"
 
@@ -92,32 +91,23 @@ class Target:
                 f"to account {identity['Account']} ({identity['Arn']}): choose another AWS_PROFILE or {variable}"
             )
 
-    def check_bootstrapped(self, command: str) -> None:
-        """See that the CDK may deploy here.
-
-        Raises:
-            RefusedError: its bootstrap stack is missing; `command` is what to run.
-        """
-        environment = self.environment
-        try:
-            self.client("ssm").get_parameter(Name=BOOTSTRAP_PARAMETER)
-        except ClientError as error:
-            if code_of(error) != "ParameterNotFound":
-                raise
-            raise RefusedError(
-                f"{environment.name}: account {environment.account} is not bootstrapped for the CDK in "
-                f"{environment.region}: there is no parameter {BOOTSTRAP_PARAMETER}. Bootstrap it once:\n  {command}"
-            ) from error
-
     def stack_status(self, name: str) -> str | None:
         """CloudFormation's status of a stack, or None where there is none."""
+        stack = self._stack(name)
+        return None if stack is None else str(stack["StackStatus"])
+
+    def stack_outputs(self, name: str) -> dict[str, str]:
+        """The outputs of a stack, none where there is no such stack."""
+        stack = self._stack(name) or {}
+        return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+    def _stack(self, name: str) -> Any:
         try:
-            stacks = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+            return self.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
         except ClientError as error:
             if code_of(error) == "ValidationError" and "does not exist" in str(error):
                 return None
             raise
-        return str(stacks[0]["StackStatus"])
 
     def check_idle(self) -> None:
         """See that nobody is deploying the environment.

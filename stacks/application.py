@@ -13,11 +13,15 @@ from constructs import Construct
 from edge_constructs.component_lock import ComponentLock, ComponentLockError
 from edge_constructs.job_rules import JobPropertyError
 from edge_constructs.model_folder import ModelFolderError
+from edge_constructs.wheels import WheelsError
 from edge_package import PackageError
 from edge_recipe import RecipeError
-from stacks.components import LOCK, ROOT, load_model, load_sources
+from stacks.components import ROOT, load_model, load_sources
+from stacks.delivery import DeliveryStack
+from stacks.delivery_settings import Delivery, load_delivery
 from stacks.environment import (
     DISCONTINUED,
+    DOCUMENTATION_ACCOUNT,
     Environment,
     EnvironmentFileError,
     check_together,
@@ -32,31 +36,57 @@ from stacks.rollout import RolloutStack
 
 ENVIRONMENTS = ROOT / "environments"
 # What a person did wrong, as opposed to this program: shown as a message, without a traceback.
-INPUT_ERRORS = (ComponentLockError, EnvironmentFileError, JobPropertyError, ModelFolderError, PackageError, RecipeError)
+INPUT_ERRORS = (
+    ComponentLockError,
+    EnvironmentFileError,
+    JobPropertyError,
+    ModelFolderError,
+    PackageError,
+    RecipeError,
+    WheelsError,
+)
 
 
 class EnvironmentStage(cdk.Stage):
     """One environment, whole: the stacks of `stacks.order`, deployed in that order.
+
+    Args:
+        scope: the construct it stands in.
+        id_: the environment's name.
+        environment: its settings.
+        pipeline_role: ARN of the role of a delivery pipeline that verifies and restores releases here.
+        root: where models, components and lock lie.
 
     Attributes:
         release: its deployment goes to the first group of devices.
         rollout: its deployment goes to the fleet after the canaries; None without canaries.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, environment: Environment) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        environment: Environment,
+        pipeline_role: str | None = None,
+        root: Path = ROOT,
+    ) -> None:
         super().__init__(scope, id_, env=cdk.Environment(account=environment.account, region=environment.region))
+        self.environment = environment
         if environment.edge_manager == "sagemaker":
             cdk.Annotations.of(self).add_warning_v2(
                 "edge-manager:discontinued",
                 f"{environment.name}: {DISCONTINUED}: this synthesises, and does not deploy; "
                 'edge_manager = "open" does',
             )
-        model = load_model(environment.inference.model, task="image-classification")
+        model = load_model(environment.inference.model, task="image-classification", root=root)
         detection = environment.detection
-        detector = None if detection is None else load_model(detection.model, task="object-detection")
-        lock = ComponentLock.read(LOCK)
+        detector = None if detection is None else load_model(detection.model, task="object-detection", root=root)
+        lock = ComponentLock.read(root / "components.lock")
         prefix = environment.namespace
-        fleet = FleetStack(self, "Fleet", environment=environment, stack_name=f"{prefix}-Fleet")
+        fleet = FleetStack(
+            self, "Fleet", environment=environment, pipeline_role=pipeline_role, stack_name=f"{prefix}-Fleet"
+        )
         folders = [model] if detector is None else [model, detector]
         models = ModelsStack(
             self,
@@ -70,7 +100,7 @@ class EnvironmentStage(cdk.Stage):
             self,
             "Release",
             environment=environment,
-            sources=load_sources(),
+            sources=load_sources(root),
             model=model,
             detector=detector,
             lock=lock,
@@ -100,15 +130,26 @@ def build_app(
     context: Mapping[str, Any] | None = None,
     outdir: str | None = None,
     folders: Sequence[Path] | None = None,
+    root: Path = ROOT,
+    variables: Mapping[str, str] | None = None,
 ) -> cdk.App:
     """The CDK app with every environment of `folders` (`environments/`), or the one that the context's `env` names.
 
+    The delivery pipeline is there with all the environments that it delivers to.
+
     cdk.json's context is read here as well, so that tests and `python app.py` synthesise what the CLI does.
+
+    Args:
+        context: over that of cdk.json.
+        outdir: the cloud assembly's folder.
+        folders: where the environments' files lie.
+        root: this project's folder, or another state of it, whose components, models and lock are taken.
+        variables: where accounts and regions are looked up; the process's own by default.
 
     Raises:
         EnvironmentFileError: `env` names no environment, or an environment is wrong.
     """
-    settings = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
+    settings = json.loads((root / "cdk.json").read_text(encoding="utf-8"))["context"]
     app = cdk.App(
         context={**settings, **(context or {})},
         outdir=outdir,
@@ -118,14 +159,51 @@ def build_app(
         default_stack_synthesizer=cdk.DefaultStackSynthesizer(generate_bootstrap_version_rule=False),
     )
     cdk.Validations.of(app).add_plugins(AwsSolutionsChecks(app))
-    paths = {path.stem: path for folder in folders or (ENVIRONMENTS,) for path in sorted(folder.glob("*.toml"))}
+    paths = {
+        path.stem: path for folder in folders or (root / "environments",) for path in sorted(folder.glob("*.toml"))
+    }
     wanted = app.node.try_get_context("env")
     if wanted is not None and wanted not in paths:
         raise EnvironmentFileError(f"context env: one of {', '.join(paths)} is expected, got {wanted!r}")
     context = app.node.get_all_context()
-    environments = [load_environment(path, overrides=overrides_for(name, context)) for name, path in paths.items()]
+    environments = [
+        load_environment(path, overrides=overrides_for(name, context), variables=variables)
+        for name, path in paths.items()
+    ]
     check_together(environments)
-    for environment in environments:
-        if wanted in {None, environment.name}:
-            EnvironmentStage(app, environment.name, environment=environment)
+    delivery = _delivery(root, variables)
+    stages = {
+        environment.name: EnvironmentStage(
+            app,
+            environment.name,
+            environment=environment,
+            pipeline_role=None if delivery is None else _pipeline_role(delivery, environment),
+            root=root,
+        )
+        for environment in environments
+        if wanted in {None, environment.name}
+    }
+    if delivery is not None and stages.keys() >= set(delivery.environments):
+        DeliveryStack(
+            app,
+            "Delivery",
+            delivery=delivery,
+            stages=[stages[name] for name in delivery.environments],
+            env=cdk.Environment(account=delivery.account, region=delivery.region),
+            stack_name="edge-delivery",
+        )
     return app
+
+
+def _delivery(root: Path, variables: Mapping[str, str] | None) -> Delivery | None:
+    """The pipeline's settings; a former state of the project may have none."""
+    path = root / "delivery.toml"
+    return load_delivery(path, variables=variables) if root == ROOT or path.exists() else None
+
+
+def _pipeline_role(delivery: Delivery, environment: Environment) -> str | None:
+    """The role that an environment trusts; a real account cannot trust a pipeline in one that is nobody's."""
+    nowhere = delivery.account == DOCUMENTATION_ACCOUNT != environment.account
+    if nowhere or environment.name not in delivery.environments or environment.edge_manager != "open":
+        return None
+    return delivery.verify_role_arn(environment.name)

@@ -10,8 +10,8 @@ from edge_constructs.model_folder import ModelFolder, ModelFolderError, load_mod
 
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "components.lock"
+WHEELS = ROOT / "build/wheels"  # fetched by `make wheels`
 
-_SOURCES = ROOT / "component_src"
 # Component folder -> the packages of component_src/common that go into its artifact.
 FOLDERS = {
     "agent": ("edge_contract", "edge_install", "edge_package"),
@@ -20,18 +20,19 @@ FOLDERS = {
 }
 
 
-def load_sources() -> dict[str, ComponentSource]:
-    """The components with an artifact of their own, by folder."""
-    return {folder: load_component(_SOURCES / folder, common=common) for folder, common in FOLDERS.items()}
+def load_sources(root: Path = ROOT) -> dict[str, ComponentSource]:
+    """The components with an artifact of their own, by folder; `root` is the project or another state of it."""
+    sources = root / "component_src"
+    return {folder: load_component(sources / folder, common=common) for folder, common in FOLDERS.items()}
 
 
-def load_model(name: str, *, task: str | None = None) -> ModelFolder:
+def load_model(name: str, *, task: str | None = None, root: Path = ROOT) -> ModelFolder:
     """A model of `models/` by its folder's name.
 
     Raises:
         ModelFolderError: there is none, it is wrong, or it is for another task than `task`.
     """
-    model = load_model_folder(ROOT / "models" / name)
+    model = load_model_folder(root / "models" / name)
     if task not in {None, model.task}:
         raise ModelFolderError(
             f'{model.folder / "model.toml"}: task: expected "{task}", because the environment gives this model to that '
@@ -40,7 +41,7 @@ def load_model(name: str, *, task: str | None = None) -> ModelFolder:
     return model
 
 
-def all_sources() -> list[ComponentSource]:
+def all_sources(root: Path = ROOT) -> list[ComponentSource]:
     """Every component that the lock has a version for: those with artifacts, and one for each model."""
-    models = sorted(path.parent.name for path in (ROOT / "models").glob("*/model.toml"))
-    return [*load_sources().values(), *(model_component(load_model(name)) for name in models)]
+    models = sorted(path.parent.name for path in (root / "models").glob("*/model.toml"))
+    return [*load_sources(root).values(), *(model_component(load_model(name, root=root)) for name in models)]

@@ -9,13 +9,15 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from edge_constructs.compilation_settings import CompilationSettings
+from edge_constructs.packaging_settings import PackagingSettings
 from edge_constructs.rollout_settings import RolloutSettings
+from edge_constructs.wheels import WheelTargets
 
 # AWS's account number for documentation: what is synthesised without an account of one's own carries it.
 DOCUMENTATION_ACCOUNT = "111122223333"
@@ -23,6 +25,8 @@ DEFAULT_REGION = "us-east-1"
 # Where SageMaker Edge Manager was: specification §1.14.
 SAGEMAKER_REGIONS = ("us-east-1", "us-east-2", "us-west-2", "eu-central-1", "eu-west-1", "ap-northeast-1")
 DISCONTINUED = "AWS discontinued SageMaker Edge Manager on 26 April 2024"
+
+T = TypeVar("T")
 
 _REMEDIES = {
     "bool_type": "; write true or false, without quotes",
@@ -96,6 +100,24 @@ class Agent:
 
 
 @_settings
+class Artifacts:
+    """Whether components carry their Python packages, for devices without a package index; see `make wheels`.
+
+    `pythons` are the versions of the devices' `python3`; the artifact of each architecture has the wheels for all of
+    them.
+    """
+
+    wheels: bool = False
+    architectures: Annotated[tuple[Literal["amd64", "aarch64"], ...], Field(min_length=1)] = ("amd64", "aarch64")
+    pythons: tuple[Annotated[str, Field(pattern=r"^3\.(9|1[0-3])$")], ...] = ()
+
+    @property
+    def targets(self) -> WheelTargets | None:
+        """What wheels are for; None when components carry none."""
+        return WheelTargets(architectures=self.architectures, pythons=self.pythons) if self.wheels else None
+
+
+@_settings
 class Signing:
     """The keys that sign model packages, by a name of their own each: the first signs, devices trust all of them.
 
@@ -158,6 +180,7 @@ class Verification:
     heartbeats: Annotated[int, Field(ge=1, le=100)] = 2
     maximum_error_percentage: Annotated[float, Field(ge=0, le=100)] = 1.0
     maximum_latency_milliseconds: Annotated[float, Field(gt=0)] = 1000.0
+    maximum_silent_percentage: Annotated[float, Field(ge=0, lt=100)] = 0.0
 
 
 @_settings
@@ -190,6 +213,7 @@ class Environment:
     retention: Retention = Field(default_factory=Retention)
     greengrass: Greengrass
     agent: Agent = Field(default_factory=Agent)
+    artifacts: Artifacts = Field(default_factory=Artifacts)
     capture: Capture = Field(default_factory=Capture)
     rollout: RolloutSettings = Field(default_factory=RolloutSettings)
     heartbeat: Heartbeat = Field(default_factory=Heartbeat)
@@ -197,6 +221,7 @@ class Environment:
     alarms: Alarms = Field(default_factory=Alarms)
     signing: Signing = Field(default_factory=Signing)
     compilation: CompilationSettings | None = None
+    packaging: PackagingSettings = Field(default_factory=PackagingSettings)
     inference: Inference
     detection: Detection | None = None
 
@@ -245,6 +270,21 @@ class Environment:
     def heartbeat_table(self) -> str:
         """The DynamoDB table that holds each device's last heartbeat."""
         return f"{self.namespace}-heartbeats"
+
+    @property
+    def last_good_parameter(self) -> str:
+        """The SSM parameter that holds the deployment documents of the release that passed verification last."""
+        return f"/{self.namespace}/edge-manager/last-good"
+
+    @property
+    def verifier_role(self) -> str:
+        """The role that reads what verification asks."""
+        return f"{self.namespace}-verifier"
+
+    @property
+    def restorer_role(self) -> str:
+        """The role that records a verified release and restores it."""
+        return f"{self.namespace}-restorer"
 
     @property
     def declared_models(self) -> str:
@@ -324,11 +364,12 @@ def load_environment(
         "region": variables.get(f"{prefix}_REGION", DEFAULT_REGION),
         **document,
     }
-    _validate(document, strict=True, source=str(path))
+    validate(_TYPE, document, strict=True, source=str(path))
     for key, value in (overrides or {}).items():
         _set(document, key.split("."), value, source=f"context {name}.{key}")
     # A command line has only text: "5" may stand for a number there, never in the file.
-    environment = _validate(document, strict=False, source=f"{path} with context overrides" if overrides else str(path))
+    source = f"{path} with context overrides" if overrides else str(path)
+    environment = validate(_TYPE, document, strict=False, source=source)
     _check_whole(environment, path)
     return environment
 
@@ -338,12 +379,17 @@ def overrides_for(name: str, context: Mapping[str, Any]) -> dict[str, str]:
     return {key.removeprefix(f"{name}."): value for key, value in sorted(context.items()) if key.startswith(f"{name}.")}
 
 
-def _validate(document: Mapping[str, Any], *, strict: bool, source: str) -> Environment:
+def validate(type_: TypeAdapter[T], document: Mapping[str, Any], *, strict: bool, source: str) -> T:
+    """A document as what it must be.
+
+    Raises:
+        EnvironmentFileError: it is not; every fault is listed.
+    """
     try:
         # As JSON, so that strict mode still takes a list for a tuple.
-        return _TYPE.validate_json(json.dumps(document, default=str), strict=strict)
+        return type_.validate_json(json.dumps(document, default=str), strict=strict)
     except ValidationError as error:
-        faults = [_describe(fault, source) for fault in error.errors() if not _is_consequence(fault, error)]
+        faults = [_describe(type_, fault, source) for fault in error.errors() if not _is_consequence(fault, error)]
         raise EnvironmentFileError("\n".join(faults)) from error
 
 
@@ -355,10 +401,10 @@ def _is_consequence(fault: Any, error: ValidationError) -> bool:
     )
 
 
-def _describe(fault: Any, source: str) -> str:
+def _describe(type_: TypeAdapter[Any], fault: Any, source: str) -> str:
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
-        known = _known_keys(fault["loc"][:-1])
+        known = _known_keys(type_, fault["loc"][:-1])
         return f"{source}: {key}: no such key; known here are {', '.join(known)}; write one of those, or remove it"
     if fault["type"] in {"missing", "missing_argument", "missing_keyword_only_argument"}:
         return f"{source}: {key}: expected, but missing; add it"
@@ -366,8 +412,8 @@ def _describe(fault: Any, source: str) -> str:
     return f"{source}: {key}: {message}; got {fault['input']!r}{_REMEDIES.get(fault['type'], '')}"
 
 
-def _known_keys(location: tuple[Any, ...]) -> list[str]:
-    schema = _TYPE.json_schema()
+def _known_keys(type_: TypeAdapter[Any], location: tuple[Any, ...]) -> list[str]:
+    schema = type_.json_schema()
     node = schema
     for part in location:
         node = node["items"] if isinstance(part, int) else node["properties"][part]
@@ -408,6 +454,7 @@ def _check_whole(environment: Environment, path: Path) -> None:
     if twice := sorted({key for key in environment.signing.keys if environment.signing.keys.count(key) > 1}):
         raise EnvironmentFileError(f"{path}: signing.keys: {', '.join(twice)} stands twice; a key has one entry")
     _check_mode(environment, path)
+    _check_artifacts(environment.artifacts, path)
     _check_deferral(environment, path)
     capture = environment.capture
     if capture.batch_size >= capture.buffer_size:
@@ -444,6 +491,17 @@ def _check_canaries(environment: Environment, path: Path) -> None:
         )
 
 
+def _check_artifacts(artifacts: Artifacts, path: Path) -> None:
+    for key, values in (("architectures", artifacts.architectures), ("pythons", artifacts.pythons)):
+        if twice := sorted({value for value in values if values.count(value) > 1}):
+            raise EnvironmentFileError(f"{path}: artifacts.{key}: {', '.join(twice)} stands twice; name it once")
+    if artifacts.wheels and not artifacts.pythons:
+        raise EnvironmentFileError(
+            f"{path}: artifacts.pythons: with wheels = true the versions of the devices' python3 are expected, got "
+            'none: name them, as in pythons = ["3.11"]'
+        )
+
+
 def _check_deferral(environment: Environment, path: Path) -> None:
     rollout = environment.rollout
     if rollout.update_action == "SKIP_NOTIFY_COMPONENTS":
@@ -470,6 +528,17 @@ def _check_mode(environment: Environment, path: Path) -> None:
             raise EnvironmentFileError(
                 f'{path}: agent.deployment_enable: false is expected with edge_manager = "open", got true: the service '
                 "behind it is gone, and models are deployed as Greengrass components"
+            )
+        if environment.packaging.platform_os == "Windows":
+            raise EnvironmentFileError(
+                f'{path}: packaging.platform_os: "Linux" is expected with edge_manager = "open", got "Windows": our '
+                "agent's recipe is for Linux; leave the platform out, or write Linux"
+            )
+        if environment.packaging.resource_key:
+            raise EnvironmentFileError(
+                f'{path}: packaging.resource_key: none is expected with edge_manager = "open", got '
+                f"{environment.packaging.resource_key}: it encrypts the volume of SageMaker's job, and ours has none; "
+                "remove it (packaging.kms_key_id encrypts the packages)"
             )
         return
     if not environment.acknowledge_discontinued:

@@ -11,6 +11,7 @@ from constructs import Construct
 from edge_constructs.device_fleet import DeviceFleet
 from edge_constructs.device_policy import DevicePolicy
 from edge_constructs.private_bucket import PrivateBucket
+from edge_constructs.release_roles import ReleaseRoles
 from edge_constructs.sagemaker_fleet import SageMakerFleet
 from edge_constructs.signing_key import SigningKey
 from edge_constructs.token_exchange import TokenExchange
@@ -21,7 +22,9 @@ from stacks.environment import Environment
 class FleetStack(cdk.Stack):
     """What outlives every release: buckets, the devices' role and alias, their IoT policy, groups and things."""
 
-    def __init__(self, scope: Construct, id_: str, *, environment: Environment, **kwargs: Any) -> None:
+    def __init__(
+        self, scope: Construct, id_: str, *, environment: Environment, pipeline_role: str | None, **kwargs: Any
+    ) -> None:
         super().__init__(scope, id_, **kwargs)
         self._buckets(environment)
         exchange = TokenExchange(
@@ -29,6 +32,8 @@ class FleetStack(cdk.Stack):
         )
         exchange.allow_capture(bucket=environment.capture_bucket, prefix=environment.capture.folder_prefix)
         exchange.allow_artifacts(bucket=environment.artifact_bucket, prefixes=["components", "models"])
+        if environment.packaging.kms_key_id:
+            exchange.allow_decryption(environment.packaging.kms_key_id)
         DevicePolicy(
             self,
             "DevicePolicy",
@@ -62,6 +67,18 @@ class FleetStack(cdk.Stack):
         else:
             for alias in environment.signing_aliases:
                 SigningKey(self, f"SigningKey-{alias.rpartition('-model-signing-')[2]}", alias_name=alias)
+        if pipeline_role is not None:
+            ReleaseRoles(
+                self,
+                "Release",
+                trusted_role_arn=pipeline_role,
+                verifier_name=environment.verifier_role,
+                restorer_name=environment.restorer_role,
+                groups=list(dict.fromkeys([environment.first_group, environment.thing_group])),
+                parameter=environment.last_good_parameter,
+                table=environment.heartbeat_table,
+                stack_prefix=environment.namespace,
+            )
 
     def _buckets(self, environment: Environment) -> None:
         captures = s3.LifecycleRule(

@@ -1,23 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`make lock`: give changed components their next version."""
+"""`make lock`: give changed components, and the variants that environments make of them, their next version."""
 
 from __future__ import annotations
 
 import sys
 
 from edge_constructs.component_lock import ComponentLock
-from stacks.components import LOCK, all_sources
+from edge_constructs.component_source import ComponentSource
+from stacks.application import INPUT_ERRORS
+from stacks.components import LOCK, all_sources, load_sources
+from stacks.environment import load_environment
+from stacks.snapshots import FOLDERS
+from stacks.variants import environment_sources
 
 
 def main() -> int:
-    """Write components.lock and say what changed."""
-    former = ComponentLock.read(LOCK)
-    lock = former.renewed(all_sources())
+    """Write components.lock and say what changed; 1 when an environment, a model or the lock is wrong."""
+    try:
+        former = ComponentLock.read(LOCK)
+        lock = former.renewed([*all_sources(), *_variants()])
+    except INPUT_ERRORS as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
     changes = lock.changes_from(former)
     if changes:
         lock.write()
     sys.stdout.write("\n".join(changes or ["components.lock is up to date"]) + "\n")
     return 0
+
+
+def _variants() -> list[ComponentSource]:
+    sources = load_sources()
+    paths = [path for folder in FOLDERS for path in sorted(folder.glob("*.toml"))]
+    made = [source for path in paths for source in environment_sources(load_environment(path), sources)]
+    return [source for source in made if source.variant]
 
 
 if __name__ == "__main__":

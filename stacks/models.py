@@ -10,10 +10,10 @@ from constructs import Construct
 
 from edge_constructs.compilation_job import CompilationJob, compilation_key
 from edge_constructs.component_lock import ComponentLock
-from edge_constructs.component_source import model_component
-from edge_constructs.job_rules import GREENGRASS_V2_COMPONENT
+from edge_constructs.framework_layout import foreign_framework
+from edge_constructs.job_rules import GREENGRASS_V2_COMPONENT, JobPropertyError
 from edge_constructs.model_folder import ModelFolder
-from edge_constructs.model_source import folder_source
+from edge_constructs.model_source import model_source
 from edge_constructs.open_packaging import OpenPackaging
 from edge_constructs.packaging_job import (
     EdgePackagingJob,
@@ -26,6 +26,7 @@ from edge_constructs.sagemaker_packaging import SageMakerPackaging
 from edge_constructs.signing_key import alias_arn
 from stacks.environment import Environment
 from stacks.fleet import log_retention
+from stacks.variants import deployed_model, made_of
 
 
 class ModelsStack(cdk.Stack):
@@ -44,15 +45,17 @@ class ModelsStack(cdk.Stack):
         super().__init__(scope, id_, **kwargs)
         self._environment = environment
         for model in models:
+            compilation = self._compilation(model)  # first: what Neo would not take needs no version
             job = EdgePackagingJob(
                 self,
                 f"Package-{model.name}",
                 properties=self._properties(model, lock),
-                engine=self._engine(model, self._compilation(model)),
+                engine=self._engine(model, compilation),
                 log_retention=log_retention(environment),
             )
             suffix = "" if model is models[0] else model.name.capitalize()
             cdk.CfnOutput(self, f"ModelArtifact{suffix}", value=job.model_artifact)
+            cdk.CfnOutput(self, f"PackageDigest{suffix}", value=job.package_digest)
             if environment.edge_manager == "open":
                 cdk.CfnOutput(self, f"ModelDigest{suffix}", value=job.resource.get_att_string("ModelDigest"))
                 cdk.CfnOutput(self, f"ModelSignature{suffix}", value=job.model_signature)
@@ -73,6 +76,12 @@ class ModelsStack(cdk.Stack):
         environment = self._environment
         settings = environment.compilation
         if settings is None:
+            if framework := foreign_framework(model.files):
+                raise JobPropertyError(
+                    f"model {model.name}: files: an .onnx file or a compiled library is expected, as devices run no "
+                    f"others, got those of {framework}: compile it (a table [compilation] in the environment), or "
+                    "export it to ONNX"
+                )
             return None
         key = compilation_key(model, settings)
         return CompilationJob(
@@ -87,16 +96,20 @@ class ModelsStack(cdk.Stack):
 
     def _properties(self, model: ModelFolder, lock: ComponentLock) -> PackagingProperties:
         environment = self._environment
-        source = model_component(model)
+        source = deployed_model(environment, model)
         return PackagingProperties(
             job_name=f"{environment.namespace}-{job_name(model)}"[:40].rstrip("-"),
             model_name=model.name,
             model_version=model.version,
             output_location=f"s3://{environment.artifact_bucket}/{model_prefix(environment, model)}",
+            kms_key_id=environment.packaging.kms_key_id,
+            resource_key=environment.packaging.resource_key,
             preset_deployment_type=GREENGRASS_V2_COMPONENT,
             preset_deployment_config={
                 "ComponentName": f"{environment.namespace}.{source.name}",
+                "ComponentDescription": model.description,
                 "ComponentVersion": lock.version_of(source),
+                **environment.packaging.preset,
             },
         )
 
@@ -105,7 +118,7 @@ class ModelsStack(cdk.Stack):
         if environment.edge_manager == "sagemaker":
             assert compilation is not None  # noqa: S101 -- for mypy: the environment's checks ask for it
             return SageMakerPackaging(compilation=compilation)
-        source = folder_source(self, f"Source-{model.name}", model) if compilation is None else compilation.output
+        source = model_source(self, f"Source-{model.name}", model) if compilation is None else compilation.output
         return OpenPackaging(
             source=source, signing_keys=[alias_arn(self, alias) for alias in environment.signing_aliases]
         )
@@ -113,5 +126,4 @@ class ModelsStack(cdk.Stack):
 
 def model_prefix(environment: Environment, model: ModelFolder) -> str:
     """The folder of the artifact bucket that holds the model's package in this environment."""
-    settings = environment.compilation
-    return package_prefix(model, compilation_key(model, settings) if settings else "")
+    return package_prefix(model, made_of(environment, model))

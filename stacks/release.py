@@ -8,7 +8,7 @@ import aws_cdk as cdk
 from constructs import Construct
 
 from edge_constructs.component_lock import ComponentLock
-from edge_constructs.component_source import ComponentSource, model_component, with_agent
+from edge_constructs.component_source import ComponentSource, model_component
 from edge_constructs.fleet_deployment import EVERYTHING, DeployedComponent
 from edge_constructs.greengrass_component import GreengrassComponent
 from edge_constructs.model_folder import ModelFolder
@@ -18,8 +18,7 @@ from stacks.deployment import deploy_release, read_trust
 from stacks.environment import Environment, EnvironmentFileError, Inference
 from stacks.fleet import log_retention
 from stacks.models import model_prefix
-
-SAGEMAKER_AGENT = "aws.greengrass.SageMakerEdgeManager"
+from stacks.variants import SAGEMAKER_AGENT, carrying_wheels, deployed_inference, deployed_model
 
 
 class ReleaseStack(cdk.Stack):
@@ -87,11 +86,8 @@ class ReleaseStack(cdk.Stack):
         packaged = self._model(ids[0], model)
         source = self._sources[folder]
         _check_dependency(source, model, folder)
-        version = self._lock.version_of(source)
-        if agent.name == SAGEMAKER_AGENT:
-            own = self._sources["agent"].name
-            source = with_agent(source, own=own, agent=agent.name, requirement=">=1.0.0 <2.0.0")
-        user = self._published(ids[1], source, version)
+        source = deployed_inference(self._environment, source, own_agent=self._sources["agent"].name)
+        user = self._published(ids[1], source, self._lock.version_of(source))
         merge = inference_configuration(
             settings, component=user.name, model=model, agent=agent.name, model_component=packaged.name
         )
@@ -99,7 +95,7 @@ class ReleaseStack(cdk.Stack):
 
     def _model(self, id_: str, model: ModelFolder) -> DeployedComponent:
         environment = self._environment
-        source = model_component(model)
+        source = deployed_model(environment, model)
         version = self._lock.version_of(source)
         if environment.edge_manager == "sagemaker":  # the packaging job's preset makes the version
             return DeployedComponent(name=f"{environment.namespace}.{source.name}", version=version)
@@ -111,15 +107,16 @@ class ReleaseStack(cdk.Stack):
         if environment.edge_manager == "sagemaker":
             version = environment.greengrass.edge_manager_version
             return DeployedComponent(name=SAGEMAKER_AGENT, version=version, merge=merge, reset=EVERYTHING)
-        source = self._sources["agent"]
+        source = carrying_wheels(environment, self._sources["agent"])
         return DeployedComponent.of(self._published("Agent", source, self._lock.version_of(source)), merge)
 
     def _published(self, id_: str, source: ComponentSource, version: str) -> GreengrassComponent:
         prefix = f"components/{self._environment.namespace}.{source.name}/{version}"
-        (file,) = source.artifacts
-        artifact = self._publisher.publish(f"{id_}Artifact", files=source.files, key=f"{prefix}/{file}")
         component = self._component(id_, source, version, prefix)
-        component.resource.node.add_dependency(artifact)  # the service reads the artifact when the version is made
+        archives = {source.artifacts[0]: source.files, **source.further}
+        for number, (file, files) in enumerate(archives.items()):
+            artifact = self._publisher.publish(f"{id_}Artifact{number or ''}", files=files, key=f"{prefix}/{file}")
+            component.resource.node.add_dependency(artifact)  # the service reads artifacts when the version is made
         return component
 
     def _component(self, id_: str, source: ComponentSource, version: str, prefix: str) -> GreengrassComponent:

@@ -6,9 +6,10 @@ from __future__ import annotations
 import json
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
+from edge_constructs.handler_kernel import content_id
 from edge_constructs.job_rules import FRAMEWORK_VERSION
 
 _settings = dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -62,6 +63,12 @@ class CompilationSettings:
         if self.compiler_options is not None:
             _json("compiler_options", self.compiler_options)
         return self
+
+    @property
+    def name(self) -> str:
+        """Target and a hash of all that a compiled model depends on: the same for every model."""
+        depends = TypeAdapter(CompilationSettings).dump_python(self, exclude={"max_runtime_seconds"})
+        return content_id(self.target.lower(), depends)
 
     @property
     def target(self) -> str:

@@ -4,6 +4,10 @@
 A component version can never be changed in an account, so content that changed needs a new version, and content that
 changed back needs one as well: the old number still exists out there. The whole history is kept, one line a version:
 that is how a version that shrinks, or grows without a change, is noticed.
+
+An environment's settings may make a variant of a component, such as a model compiled for one target. Each variant has
+a history of its own, under `<component>@<variant>`, and all histories of a component share one row of numbers: whatever
+an environment switches between, no number ever stands for two contents.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from edge_constructs.component_source import ComponentSource
 _VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})\.(\d{1,6})")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FIRST = "1.0.0"
+_VARIANT = "@"  # no component's name holds it
 
 History = Mapping[str, str]
 """Version to digest, oldest first."""
@@ -52,6 +57,7 @@ class ComponentLock:
             raise ComponentLockError(f"{path}: an object is expected: restore it from version control")
         for name, history in document.items():
             _check(path, name, history)
+        _check_apart(path, document)
         return cls(path, document)
 
     def version_of(self, source: ComponentSource) -> str:
@@ -60,15 +66,17 @@ class ComponentLock:
         Raises:
             ComponentLockError: there is none.
         """
-        history = self._histories.get(source.name)
+        key = _key(source)
+        history = self._histories.get(key)
         if not history:
+            where = f" (with the settings of {source.variant} in the environment's file)" if source.variant else ""
             raise ComponentLockError(
-                f"{self._path}: {source.name} has no version yet: run `make lock` and commit the lock"
+                f"{self._path}: {key} has no version yet: run `make lock`{where} and commit the lock"
             )
         version, digest = _last(history)
         if digest != source.digest:
             raise ComponentLockError(
-                f"{self._path}: {source.name} {version} stands for other content ({digest[:12]}, now "
+                f"{self._path}: {key} {version} stands for other content ({digest[:12]}, now "
                 f"{source.digest[:12]}): run `make lock` to give the new content a new version, and commit the lock"
             )
         return version
@@ -77,11 +85,12 @@ class ComponentLock:
         """A lock in which changed components have the next patch version; those that are gone keep their history."""
         histories = {name: dict(history) for name, history in self._histories.items()}
         for source in sources:
-            history = histories.setdefault(source.name, {})
-            if not history:
-                history[_FIRST] = source.digest
-            elif _last(history)[1] != source.digest:
-                history[_next(_last(history)[0])] = source.digest
+            history = histories.setdefault(_key(source), {})
+            if not history or _last(history)[1] != source.digest:
+                taken = [
+                    version for key, other in histories.items() if _component(key) == source.name for version in other
+                ]
+                history[_next(max(taken, key=_numbers)) if taken else _FIRST] = source.digest
         return ComponentLock(self._path, histories)
 
     def changes_from(self, former: ComponentLock) -> list[str]:
@@ -122,6 +131,26 @@ def _check(path: Path, name: str, history: object) -> None:
                 f"{path}: {name}: {latter} stands for the same content as {former}: a version without a change; remove "
                 "its line"
             )
+
+
+def _check_apart(path: Path, histories: Mapping[str, History]) -> None:
+    claimed: dict[tuple[str, str], str] = {}
+    for key, history in histories.items():
+        for version in history:
+            other = claimed.setdefault((_component(key), version), key)
+            if other != key:
+                raise ComponentLockError(
+                    f"{path}: {other} and {key}: {version} is expected once, as an account holds one content under it, "
+                    "and stands in both: restore the lines from version control, then run `make lock`"
+                )
+
+
+def _key(source: ComponentSource) -> str:
+    return f"{source.name}{_VARIANT}{source.variant}" if source.variant else source.name
+
+
+def _component(key: str) -> str:
+    return key.partition(_VARIANT)[0]
 
 
 def _last(history: History) -> tuple[str, str]:

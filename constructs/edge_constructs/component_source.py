@@ -23,14 +23,20 @@ EXCLUDED = ("__pycache__", "*.pyc", "recipe.json", "requirements.in", ".DS_Store
 class ComponentSource:
     """One component, the same for every environment.
 
-    `artifacts` are the names of the files that are published for it. `files` are those of a zip artifact; a model
-    component has none: package and signature come from the packaging job, and `content_digest` is the model digest.
+    `artifacts` are the names of the files that are published for it. `files` are those of a zip artifact, the first of
+    them, and `further` those of the zips after it by their names. A model component has none: package and signature
+    come from the packaging job, and `content_digest` is the model digest.
+
+    `variant` names what an environment's settings made another component of the same name of; blank for the plain one.
+    It says which settings, not which content: it stays as the component's content moves on.
     """
 
     template: Mapping[str, Any]
     content_digest: str
     artifacts: tuple[str, ...] = ()
     files: Mapping[str, FileContent] = field(default_factory=dict)
+    further: Mapping[str, Mapping[str, FileContent]] = field(default_factory=dict)
+    variant: str = ""
 
     @property
     def name(self) -> str:
@@ -67,8 +73,16 @@ def load_component(folder: Path, *, common: Sequence[str]) -> ComponentSource:
     )
 
 
-def model_component(model: ModelFolder) -> ComponentSource:
+def model_component(
+    model: ModelFolder, *, made: str = "", variant: str = "", architecture: str = ""
+) -> ComponentSource:
     """The component that brings a model to devices, as a packaging job with a Greengrass preset made it.
+
+    Args:
+        model: its folder.
+        made: what was made of the model before it was packaged, in whatever words; blank: it is packaged as it is.
+        variant: names the settings that do so.
+        architecture: the only one that it may be installed on, in Greengrass's word; blank for all.
 
     The package ends up directly in the component's work directory (specification §1.12), with its signature beside the
     manifest. It is unpacked beside it first: an interrupted installation is repeated at the next start and never leaves
@@ -90,7 +104,11 @@ def model_component(model: ModelFolder) -> ComponentSource:
         "ComponentPublisher": "Edge Manager",
         "Manifests": [
             {
-                "Platform": {"os": "linux", "runtime": "*"},
+                "Platform": {
+                    "os": "linux",
+                    **({"architecture": architecture} if architecture else {}),
+                    "runtime": "*",
+                },
                 "Lifecycle": {"install": {"Script": script, "Timeout": 600}},
                 "Artifacts": [
                     {"Uri": name, "Unarchive": "NONE", "Permission": {"Read": "OWNER"}} for name in (package, signature)
@@ -98,15 +116,17 @@ def model_component(model: ModelFolder) -> ComponentSource:
             }
         ],
     }
-    return ComponentSource(template=template, artifacts=(package, signature), content_digest=model.manifest.digest)
+    content = f"{model.digest} {made}" if made else model.digest
+    return ComponentSource(template=template, artifacts=(package, signature), content_digest=content, variant=variant)
 
 
-def with_agent(source: ComponentSource, *, own: str, agent: str, requirement: str) -> ComponentSource:
+def with_agent(source: ComponentSource, *, own: str, agent: str, requirement: str, variant: str) -> ComponentSource:
     """A component that depends on another agent than our `own`, and is the same in all else."""
     dependencies = dict(source.template["ComponentDependencies"])
     del dependencies[own]
     dependencies[agent] = {"VersionRequirement": requirement, "DependencyType": "HARD"}
-    return dataclasses.replace(source, template={**source.template, "ComponentDependencies": dependencies})
+    template = {**source.template, "ComponentDependencies": dependencies}
+    return dataclasses.replace(source, template=template, variant=variant)
 
 
 def package_file(model_name: str, model_version: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
 
-from edge_constructs.handler_kernel import ResourceError
+from edge_constructs.handler_kernel import Deadline, ResourceError
 from edge_constructs.s3_objects import S3, ObjectWriter, open_object, parse_uri
 from edge_package import PackageError
 from edge_package.signature import ALGORITHM, LONGEST_DOCUMENT, Signature
@@ -33,10 +33,11 @@ class ManifestSigner:
     ECDSA is randomised: a signature that is there is kept, so that a repeated event changes no byte.
     """
 
-    def __init__(self, s3: S3, kms: Kms, *, keys: Sequence[str]) -> None:
+    def __init__(self, s3: S3, kms: Kms, *, keys: Sequence[str], deadline: Deadline) -> None:
         self._s3 = s3
         self._kms = kms
         self._keys = keys
+        self._deadline = deadline
 
     def sign_once(self, manifest_sha256: str, uri: str) -> Signature:
         """Bring about the signature document of a manifest.
@@ -57,7 +58,7 @@ class ManifestSigner:
             SigningAlgorithm=ALGORITHM,
         )
         signature = Signature(key_id=answer["KeyId"], manifest_sha256=manifest_sha256, value=answer["Signature"])
-        with ObjectWriter(self._s3, *parse_uri(uri)) as target:
+        with ObjectWriter(self._s3, *parse_uri(uri), deadline=self._deadline) as target:
             target.write(signature.document())
             if target.finish() is not None:
                 return signature

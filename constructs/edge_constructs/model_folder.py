@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import functools
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from edge_constructs.framework_layout import foreign_framework
 from edge_constructs.model_graph import graph_faults, preprocessing_faults
 from edge_package import Manifest, PackageError, make_manifest
 
@@ -61,6 +62,18 @@ class Optimization:
 
 
 @_settings
+class Source:
+    """Where the files of a model lie that is too large for version control, and what they must be.
+
+    `uri` is a folder (`s3://bucket/prefix/`), a `.zip`, a `.tar.gz` or a single file; `digest` is the model digest that
+    the packaging job holds them against, as `edge-model package` says it.
+    """
+
+    uri: Annotated[str, Field(pattern=r"^s3://[^/]+/.+$", max_length=1024)]
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+@_settings
 class ModelFolder:
     """A folder of `models/`: what `model.toml` says, and the manifest of the package that its files make."""
 
@@ -74,6 +87,12 @@ class ModelFolder:
     preprocessing: Preprocessing
     evaluation: Evaluation
     optimization: Optimization | None = None
+    source: Source | None = None
+
+    @property
+    def digest(self) -> str:
+        """The model digest: of the folder's files, or as the folder says of those that lie in S3."""
+        return self.manifest.digest if self.source is None else self.source.digest
 
     @property
     def component_name(self) -> str:
@@ -85,14 +104,28 @@ class ModelFolder:
         """The manifest of the package: hashes the files.
 
         Raises:
-            ModelFolderError: a name breaks the manifest's rules.
+            ModelFolderError: a name breaks the manifest's rules, or the files do not lie here.
         """
         source = self.folder / "model.toml"
-        files = {name: (self.folder / name).read_bytes() for name in self.files}
+        self.require_files()
+        files = {name: _opener(self.folder / name) for name in self.files}
         try:
             return make_manifest(model_name=self.name, model_version=self.version, files=files)
         except PackageError as error:
             raise ModelFolderError(f"{source}: {error}") from error
+
+    def require_files(self) -> None:
+        """Refuse a folder whose model lies in S3.
+
+        Raises:
+            ModelFolderError: it does.
+        """
+        if self.source is not None:
+            raise ModelFolderError(
+                f"{self.folder / 'model.toml'}: source: the model's files are expected in this folder, they lie at "
+                f"{self.source.uri}: copy them here and take the table [source] out, or leave the work to the "
+                "packaging job"
+            )
 
     @property
     def label_list(self) -> list[str]:
@@ -125,6 +158,10 @@ def load_model_folder(folder: Path) -> ModelFolder:
     return model
 
 
+def _opener(path: Path) -> Callable[[], IO[bytes]]:
+    return lambda: path.open("rb")
+
+
 def _describe(fault: Any) -> str:
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
@@ -135,12 +172,16 @@ def _describe(fault: Any) -> str:
 
 
 def _faults(model: ModelFolder) -> Iterator[str]:
-    missing = [name for name in dict.fromkeys((*model.files, model.labels)) if not (model.folder / name).is_file()]
+    # Labels and preprocessing become configuration at synth, so they lie here wherever the model does.
+    expected = (*model.files, model.labels) if model.source is None else (model.labels,)
+    missing = [name for name in dict.fromkeys(expected) if not (model.folder / name).is_file()]
     for name in missing:
         yield f"{name}: expected in the folder, because files or labels names it, got none; add it, or remove the name"
     yield from preprocessing_faults(model.preprocessing)
-    if any(name.endswith(".so") for name in model.files):
-        return  # compiled for a device: only its runtime there can say what it takes
+    if model.source is not None:
+        return  # the packaging job holds the files against the digest
+    if any(name.endswith(".so") for name in model.files) or foreign_framework(model.files):
+        return  # compiled for a device, or to be: only its runtime there can say what it takes
     graphs = [name for name in model.files if name.endswith(".onnx")]
     if len(graphs) != 1:
         yield f"files: expected exactly one .onnx file, got {', '.join(graphs) or 'none'}; a package holds one model"

@@ -3,10 +3,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import aws_cdk as cdk
 import aws_cdk.aws_s3_assets as s3_assets
 from constructs import Construct
 
-from edge_constructs.job_rules import JobPropertyError
 from edge_constructs.model_folder import ModelFolder
 
 
@@ -29,28 +29,32 @@ class ModelSource:
     digest: str = ""
 
 
-def folder_source(scope: Construct, id_: str, model: ModelFolder) -> ModelSource:
-    """The files of a model's folder as a CDK asset."""
+def model_source(scope: Construct, id_: str, model: ModelFolder) -> ModelSource:
+    """The files of a model: those of its folder, as a CDK asset, or what its folder says that lies in S3."""
+    if model.source is not None:
+        return location_source(scope, model.source.uri, files=model.files, digest=model.digest)
     patterns = ["*", *(f"!{name}" for name in model.files)]
     asset = s3_assets.Asset(scope, id_, path=str(model.folder), exclude=patterns)
     uri = f"s3://{asset.s3_bucket_name}/{asset.s3_object_key}"
-    return ModelSource(uri=uri, objects=(object_arn(uri),), files=model.files, digest=model.manifest.digest)
+    return ModelSource(uri=uri, objects=(object_arn(scope, uri),), files=model.files, digest=model.digest)
 
 
-def location_source(uri: str) -> ModelSource:
+def location_source(scope: Construct, uri: str, *, files: tuple[str, ...], digest: str) -> ModelSource:
     """What lies in S3 already.
 
-    Raises:
-        JobPropertyError: it is no `s3://` address.
+    Args:
+        scope: for the partition of its ARN.
+        uri: its `s3://` address.
+        files: the paths in it that make the model.
+        digest: the model digest that they must have.
     """
-    bucket, slash, key = uri.removeprefix("s3://").partition("/")
-    if not uri.startswith("s3://") or not bucket or not slash:
-        raise JobPropertyError(f"model source: an address like s3://bucket/key is expected, got {uri!r}")
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
     if key.endswith("/") or not key:
-        return ModelSource(uri=uri, objects=(object_arn(f"{uri}*"),), listed_bucket=bucket)
-    return ModelSource(uri=uri, objects=(object_arn(uri),))
+        objects = (object_arn(scope, f"{uri}*"),)
+        return ModelSource(uri=uri, objects=objects, listed_bucket=bucket, files=files, digest=digest)
+    return ModelSource(uri=uri, objects=(object_arn(scope, uri),), files=files, digest=digest)
 
 
-def object_arn(uri: str) -> str:
-    """The ARN of an object, or of a pattern of objects, by its `s3://` address."""
-    return f"arn:aws:s3:::{uri.removeprefix('s3://')}"
+def object_arn(scope: Construct, uri: str) -> str:
+    """The ARN of a bucket, an object or a pattern of objects by its `s3://` address, in the stack's partition."""
+    return f"arn:{cdk.Stack.of(scope).partition}:s3:::{uri.removeprefix('s3://')}"

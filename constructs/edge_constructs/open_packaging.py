@@ -12,6 +12,7 @@ from constructs import Construct
 from edge_constructs.acknowledge import acknowledge
 from edge_constructs.custom_resource import CustomResourceProvider
 from edge_constructs.job_rules import JobPropertyError
+from edge_constructs.key_use import ENCRYPTING, acknowledge_key, key_statement
 from edge_constructs.model_source import ModelSource, object_arn
 from edge_constructs.packaging_job import PackagingProperties
 from edge_constructs.signing_key import acknowledge_alias, allow_by_alias
@@ -49,7 +50,7 @@ class OpenPackaging:
         if not self.signing_keys:
             raise JobPropertyError(f"job {job}: at least one signing key is expected, got none")
         source = self.source
-        packages = [object_arn(artifact), object_arn(artifact + SIGNATURE_SUFFIX)]
+        packages = [object_arn(scope, artifact), object_arn(scope, artifact + SIGNATURE_SUFFIX)]
         buckets = sorted({package.partition("/")[0] for package in packages})
         provider = CustomResourceProvider(
             scope,
@@ -68,12 +69,13 @@ class OpenPackaging:
                 # Without it a missing key answers 403, and could not be told from a denied one.
                 iam.PolicyStatement(sid="SeeMissing", actions=["s3:ListBucket"], resources=buckets),
                 allow_by_alias(scope, "SignManifest", ["kms:Sign", "kms:Verify"], self.signing_keys),
-                *_listing(source),
-                *_encryption(properties),
+                *_listing(scope, source),
+                *_encryption(scope, properties),
             ],
             log_retention=log_retention,
         )
         self._acknowledge(provider)
+        acknowledge_key(provider, properties.kms_key_id)
         return cdk.CustomResource(
             scope,
             "Job",
@@ -104,7 +106,7 @@ class OpenPackaging:
                 )
 
 
-def _listing(source: ModelSource) -> list[iam.PolicyStatement]:
+def _listing(scope: Construct, source: ModelSource) -> list[iam.PolicyStatement]:
     if not source.listed_bucket:
         return []
     prefix = source.uri.removeprefix(f"s3://{source.listed_bucket}/")
@@ -112,19 +114,12 @@ def _listing(source: ModelSource) -> list[iam.PolicyStatement]:
         iam.PolicyStatement(
             sid="ListModel",
             actions=["s3:ListBucket"],
-            resources=[f"arn:aws:s3:::{source.listed_bucket}"],
+            resources=[object_arn(scope, f"s3://{source.listed_bucket}")],
             conditions={"StringLike": {"s3:prefix": f"{prefix}*"}},
         )
     ]
 
 
-def _encryption(properties: PackagingProperties) -> list[iam.PolicyStatement]:
+def _encryption(scope: Construct, properties: PackagingProperties) -> list[iam.PolicyStatement]:
     key = properties.kms_key_id
-    if not key:
-        return []
-    if not key.startswith("arn:") or ":key/" not in key:
-        raise JobPropertyError(
-            f"job {properties.job_name}: KmsKeyId: the ARN of a key is expected, as a policy must name it; got {key!r}"
-        )
-    actions = ["kms:Decrypt", "kms:GenerateDataKey"]
-    return [iam.PolicyStatement(sid="EncryptPackage", actions=actions, resources=[key])]
+    return [key_statement(scope, "EncryptPackage", ENCRYPTING, key)] if key else []

@@ -36,7 +36,8 @@ class PackagingProperties:
         model_name: name of the model, also on the devices.
         model_version: its version.
         output_location: `s3://bucket/prefix`; the package is `<ModelName>-<ModelVersion>.tar.gz` below it.
-        kms_key_id: ARN of the key that encrypts the package; blank: the bucket's own encryption.
+        kms_key_id: ARN or alias of the key that encrypts the package; blank: the bucket's own encryption.
+        resource_key: the same for the volume of SageMaker's job; our engine has none.
         preset_deployment_type: `GreengrassV2Component`, or blank.
         preset_deployment_config: the component that stands for the package.
 
@@ -49,6 +50,7 @@ class PackagingProperties:
     model_version: str
     output_location: str
     kms_key_id: str = ""
+    resource_key: str = ""
     preset_deployment_type: str = ""
     preset_deployment_config: Mapping[str, str] = field(default_factory=dict)
 
@@ -65,6 +67,7 @@ class PackagingProperties:
         check_text(job, "ModelVersion", self.model_version, EDGE_VERSION, expected=version)
         check_uri(job, "OutputConfig.S3OutputLocation", self.output_location)
         check_text(job, "OutputConfig.KmsKeyId", self.kms_key_id, KMS_KEY_ID, expected="a key's ARN, id or alias")
+        check_text(job, "ResourceKey", self.resource_key, KMS_KEY_ID, expected="a key's ARN, id or alias")
         if self.preset_deployment_type:
             name = "OutputConfig.PresetDeploymentType"
             check_choice(job, name, self.preset_deployment_type, [GREENGRASS_V2_COMPONENT])
@@ -89,7 +92,7 @@ class PackagingEngine(Protocol):
     def create(
         self, scope: Construct, properties: PackagingProperties, *, log_retention: logs.RetentionDays
     ) -> cdk.CustomResource:
-        """Declare the job; the resource has the attributes ModelArtifact and ModelSignature."""
+        """Declare the job; the resource has the attributes ModelArtifact, PackageSha256 and ModelSignature."""
 
 
 class EdgePackagingJob(Construct):
@@ -101,6 +104,12 @@ class EdgePackagingJob(Construct):
         properties: what is packaged.
         engine: `OpenPackaging` or `SageMakerPackaging`.
         log_retention: of the handler's logs.
+
+    Attributes:
+        model_artifact: `s3://` address of the package.
+        package_digest: SHA-256 of its bytes, lower-case hex.
+        model_signature: `s3://` address of our signature; of SageMaker's job the signature document itself.
+        component: name of the component that stands for the package; blank without a preset deployment.
     """
 
     def __init__(
@@ -115,6 +124,7 @@ class EdgePackagingJob(Construct):
         super().__init__(scope, id_)
         self.resource = engine.create(self, properties, log_retention=log_retention)
         self.model_artifact = self.resource.get_att_string("ModelArtifact")
+        self.package_digest = self.resource.get_att_string("PackageSha256")
         self.model_signature = self.resource.get_att_string("ModelSignature")
         self.component = properties.preset_deployment_config.get("ComponentName", "")
 
@@ -127,4 +137,4 @@ def job_name(model: ModelFolder) -> str:
 
 def package_prefix(model: ModelFolder, compiled: str = "") -> str:
     """The folder of the artifact bucket that holds a model's package: one for each content, and each compilation."""
-    return "/".join(part for part in ("models", model.name, model.manifest.digest, compiled) if part)
+    return "/".join(part for part in ("models", model.name, model.digest, compiled) if part)

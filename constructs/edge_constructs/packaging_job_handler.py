@@ -44,7 +44,7 @@ class EdgePackagingJob:
                 stand where package and signature belong.
         """
         artifact = request.text("ModelArtifact")
-        signer = ManifestSigner(self._s3, self._kms, keys=request.texts("SigningKeys"))
+        signer = ManifestSigner(self._s3, self._kms, keys=request.texts("SigningKeys"), deadline=request.deadline)
         try:
             manifest, sha256 = self._present(request) or self._package(request)
         except PackageError as error:
@@ -71,7 +71,7 @@ class EdgePackagingJob:
         body = open_object(self._s3, *parse_uri(artifact))
         if body is None:
             return None
-        reader = HashingReader(body)
+        reader = HashingReader(body, work=f"reading {artifact}", deadline=request.deadline)
         try:
             manifest = check_package_stream(reader, source=artifact)
         except PackageError as error:
@@ -91,7 +91,9 @@ class EdgePackagingJob:
         with (
             tempfile.TemporaryDirectory() as scratch,
             open_source(self._s3, source, scratch=Path(scratch), deadline=deadline) as files,
-            ObjectWriter(self._s3, *parse_uri(artifact), kms_key_id=request.optional("KmsKeyId")) as target,
+            ObjectWriter(
+                self._s3, *parse_uri(artifact), deadline=deadline, kms_key_id=request.optional("KmsKeyId")
+            ) as target,
         ):
             names = request.texts("Files") if "Files" in request.properties else list(files)
             if missing := sorted(set(names) - set(files)):

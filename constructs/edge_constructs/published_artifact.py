@@ -32,8 +32,9 @@ class ArtifactPublisher(Construct):
         super().__init__(scope, id_)
         self._bucket = bucket
         stack = cdk.Stack.of(self)
-        assets = f"arn:aws:s3:::cdk-hnb659fds-assets-{stack.account}-{stack.region}/*"
-        target = f"arn:aws:s3:::{bucket}/components/*"
+        whole = f"arn:{stack.partition}:s3:::{bucket}"
+        assets = f"arn:{stack.partition}:s3:::cdk-hnb659fds-assets-{stack.account}-{stack.region}/*"
+        target = f"{whole}/components/*"
         self._provider = CustomResourceProvider(
             self,
             "Handler",
@@ -45,7 +46,7 @@ class ArtifactPublisher(Construct):
                     sid="PublishArtifacts", actions=["s3:GetObject", "s3:PutObject"], resources=[target]
                 ),
                 # Without it a missing key answers 403, and could not be told from a denied one.
-                iam.PolicyStatement(sid="SeeMissing", actions=["s3:ListBucket"], resources=[f"arn:aws:s3:::{bucket}"]),
+                iam.PolicyStatement(sid="SeeMissing", actions=["s3:ListBucket"], resources=[whole]),
             ],
             log_retention=log_retention,
         )

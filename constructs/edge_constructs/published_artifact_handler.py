@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 
 from edge_constructs.handler_kernel import Request, ResourceError, Response, handle
-from edge_constructs.s3_objects import S3, copy_hashed, put_once, stored_sha256
+from edge_constructs.s3_objects import S3, HashingReader, copy_hashed, put_once, stored_sha256
 
 
 class PublishedArtifact:
@@ -28,8 +28,9 @@ class PublishedArtifact:
         """
         bucket, key, expected = request.text("TargetBucket"), request.text("TargetKey"), request.text("Sha256")
         uri = f"s3://{bucket}/{key}"
+        deadline = request.deadline
         response = Response(PhysicalResourceId=uri, Data={"Uri": uri})
-        if (present := stored_sha256(self._s3, bucket, key)) is not None:
+        if (present := stored_sha256(self._s3, bucket, key, deadline=deadline)) is not None:
             if present != expected:
                 raise ResourceError(
                     f"{uri} exists with SHA-256 {present}, expected {expected}: artifacts are never overwritten; "
@@ -39,12 +40,12 @@ class PublishedArtifact:
         source = f"s3://{request.text('SourceBucket')}/{request.text('SourceKey')}"
         with tempfile.TemporaryFile() as file:
             body = self._s3.get_object(Bucket=request.text("SourceBucket"), Key=request.text("SourceKey"))["Body"]
-            found = copy_hashed(body, file)
+            found = copy_hashed(HashingReader(body, work=f"copying {source}", deadline=deadline), file)
             if found != expected:
                 raise ResourceError(
                     f"{source} has SHA-256 {found}, expected {expected}: the asset changed; deploy again"
                 )
-            put_once(self._s3, bucket, key, file, sha256=expected)
+            put_once(self._s3, bucket, key, file, sha256=expected, deadline=deadline)
         return response
 
     def delete(self, request: Request) -> None:

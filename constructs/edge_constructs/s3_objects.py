@@ -11,7 +11,7 @@ from typing import IO, Any, Protocol, Self
 
 from botocore.exceptions import ClientError
 
-from edge_constructs.handler_kernel import ResourceError
+from edge_constructs.handler_kernel import Deadline, ResourceError
 
 _CHUNK = 1 << 20
 # 2 GB in 128 parts, where S3 takes 10,000 of at least 5 MiB.
@@ -20,12 +20,16 @@ _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 _TAKEN = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
 
 
-class S3(Protocol):
-    """The calls of boto3's S3 client that the handlers make."""
+class Readable(Protocol):
+    """The call of boto3's S3 client that reading takes."""
 
     @property
     def get_object(self) -> Callable[..., Any]:
         """GetObject."""
+
+
+class S3(Readable, Protocol):
+    """The calls of boto3's S3 client that the handlers make."""
 
     @property
     def head_object(self) -> Callable[..., Any]:
@@ -68,7 +72,7 @@ def parse_uri(uri: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def open_object(s3: S3, bucket: str, key: str) -> Any:
+def open_object(s3: Readable, bucket: str, key: str) -> Any:
     """The object's body as a stream, or None where there is none."""
     try:
         return s3.get_object(Bucket=bucket, Key=key)["Body"]
@@ -78,28 +82,21 @@ def open_object(s3: S3, bucket: str, key: str) -> Any:
         raise
 
 
-def stored_sha256(s3: S3, bucket: str, key: str) -> str | None:
+def stored_sha256(s3: Readable, bucket: str, key: str, *, deadline: Deadline) -> str | None:
     """SHA-256 of the object's bytes, read through, or None where there is none."""
     body = open_object(s3, bucket, key)
-    if body is None:
-        return None
-    digest = hashlib.sha256()
-    while chunk := body.read(_CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()
+    return None if body is None else HashingReader(body, work=f"reading s3://{bucket}/{key}", deadline=deadline).drain()
 
 
-def copy_hashed(source: Any, target: IO[bytes]) -> str:
+def copy_hashed(source: HashingReader, target: IO[bytes]) -> str:
     """Copy a stream into a file, rewind the file, and return the SHA-256 of what passed."""
-    digest = hashlib.sha256()
     while chunk := source.read(_CHUNK):
-        digest.update(chunk)
         target.write(chunk)
     target.seek(0)
-    return digest.hexdigest()
+    return source.drain()
 
 
-def put_once(s3: S3, bucket: str, key: str, body: IO[bytes], *, sha256: str) -> None:
+def put_once(s3: S3, bucket: str, key: str, body: IO[bytes], *, sha256: str, deadline: Deadline) -> None:
     """Write an object only where none is; another writer of the same bytes is welcome.
 
     Raises:
@@ -110,21 +107,28 @@ def put_once(s3: S3, bucket: str, key: str, body: IO[bytes], *, sha256: str) -> 
     except ClientError as error:
         if error.response["Error"]["Code"] not in _TAKEN:
             raise
-        if (present := stored_sha256(s3, bucket, key)) != sha256:
+        if (present := stored_sha256(s3, bucket, key, deadline=deadline)) != sha256:
             raise ResourceError(
                 f"s3://{bucket}/{key} was written by someone else with SHA-256 {present}, expected {sha256}"
             ) from error
 
 
 class HashingReader:
-    """A stream that knows the SHA-256 of what was read of it."""
+    """A stream that knows the SHA-256 of what was read of it, and when reading takes too long."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, *, work: str, deadline: Deadline) -> None:
         self._stream = stream
+        self._work = work
+        self._deadline = deadline
         self._digest = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes, or all."""
+        """Up to `size` bytes, or all.
+
+        Raises:
+            ResourceError: the time is over.
+        """
+        self._deadline.check(self._work)
         chunk: bytes = self._stream.read(size)
         self._digest.update(chunk)
         return chunk
@@ -219,8 +223,9 @@ class ObjectWriter:
     none after which `finish` was not called, leaves nothing behind.
     """
 
-    def __init__(self, s3: S3, bucket: str, key: str, *, kms_key_id: str | None = None) -> None:
+    def __init__(self, s3: S3, bucket: str, key: str, *, deadline: Deadline, kms_key_id: str | None = None) -> None:
         self._s3 = s3
+        self._deadline = deadline
         self._object = {"Bucket": bucket, "Key": key}
         self._encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key_id} if kms_key_id else {}
         self._pending = bytearray()
@@ -269,6 +274,7 @@ class ObjectWriter:
         return self._digest.hexdigest()
 
     def _send(self, size: int) -> None:
+        self._deadline.check("writing s3://{Bucket}/{Key}".format(**self._object))
         if self._upload is None:
             self._upload = self._s3.create_multipart_upload(**self._object, **self._encryption)["UploadId"]
         number = len(self._parts) + 1

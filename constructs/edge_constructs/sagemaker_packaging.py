@@ -11,6 +11,7 @@ from constructs import Construct
 from edge_constructs.acknowledge import acknowledge
 from edge_constructs.compilation_job import CompilationJob, pass_role, sagemaker_role
 from edge_constructs.custom_resource import CustomResourceProvider
+from edge_constructs.key_use import ENCRYPTING, acknowledge_key, key_statement
 from edge_constructs.model_source import object_arn
 from edge_constructs.packaging_job import PackagingProperties
 
@@ -37,11 +38,12 @@ class SageMakerPackaging:
         role = self._role(scope, properties)
         prefix = f"arn:{stack.partition}:sagemaker:{stack.region}:{stack.account}:edge-packaging-job/"
         jobs = f"{prefix}{properties.job_name.lower()}*"
+        packages, key = object_arn(scope, f"{properties.output_location}/*"), properties.kms_key_id
         provider = CustomResourceProvider(
             scope,
             "Handler",
             handler="sagemaker_packaging_handler",
-            modules=["sagemaker_jobs"],
+            modules=["s3_objects", "sagemaker_jobs"],
             statements=[
                 iam.PolicyStatement(
                     sid="RunJobs",
@@ -52,7 +54,9 @@ class SageMakerPackaging:
                     ],
                     resources=[jobs],
                 ),
+                iam.PolicyStatement(sid="ReadPackage", actions=["s3:GetObject"], resources=[packages]),
                 pass_role(role),
+                *([key_statement(scope, "DecryptPackage", ["kms:Decrypt"], key)] if key else []),
             ],
             total_timeout=cdk.Duration.minutes(_MINUTES + _MARGIN_MINUTES),
             log_retention=log_retention,
@@ -62,7 +66,13 @@ class SageMakerPackaging:
             rule=f"AwsSolutions-IAM5[Resource::{jobs}]",
             reason="A job's name can be used once: a hash and an attempt follow the prefix, which is the bound.",
         )
-        key, preset = properties.kms_key_id, properties.preset_deployment_type
+        acknowledge(
+            provider,
+            rule=f"AwsSolutions-IAM5[Resource::{packages}]",
+            reason="SageMaker names the package; the job's own prefix is the bound.",
+        )
+        acknowledge_key(provider, key)
+        preset = properties.preset_deployment_type
         resource = cdk.CustomResource(
             scope,
             "Job",
@@ -84,6 +94,7 @@ class SageMakerPackaging:
                         else {}
                     ),
                 },
+                **({"ResourceKey": properties.resource_key} if properties.resource_key else {}),
                 "TimeoutSeconds": _MINUTES * 60,
             },
         )
@@ -94,7 +105,7 @@ class SageMakerPackaging:
         """What SageMaker may do: read what Neo wrote, write the package, make the component."""
         stack = cdk.Stack.of(scope)
         role = sagemaker_role(scope)
-        compiled, packages = self.compilation.output.objects, object_arn(f"{properties.output_location}/*")
+        compiled, packages = self.compilation.output.objects, object_arn(scope, f"{properties.output_location}/*")
         bucket = packages.partition("/")[0]
         for sid, actions, resources in (
             ("ReadCompiled", ["s3:GetObject"], list(compiled)),
@@ -102,6 +113,16 @@ class SageMakerPackaging:
             ("LocateBuckets", ["s3:GetBucketLocation", "s3:ListBucket"], [bucket]),
         ):
             role.add_to_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=resources))
+        if key := properties.kms_key_id:
+            role.add_to_policy(key_statement(scope, "EncryptPackage", ENCRYPTING, key))
+            acknowledge_key(role, key)
+        if key := properties.resource_key:
+            # SageMaker hands the key to the volume by a grant of its own.
+            grant = key_statement(scope, "EncryptVolume", ["kms:CreateGrant"], key)
+            grant.add_condition("Bool", {"kms:GrantIsForAWSResource": "true"})
+            role.add_to_policy(grant)
+            role.add_to_policy(key_statement(scope, "SeeVolumeKey", ["kms:DescribeKey"], key))
+            acknowledge_key(role, key)
         wild = [*compiled, packages]
         if component := properties.preset_deployment_config.get("ComponentName"):
             arn = f"arn:{stack.partition}:greengrass:{stack.region}:{stack.account}:components:{component}"

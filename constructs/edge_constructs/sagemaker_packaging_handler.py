@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import boto3
 
 from edge_constructs.handler_kernel import Request, ResourceError, Response, complete, handle
+from edge_constructs.s3_objects import Readable, parse_uri, stored_sha256
 from edge_constructs.sagemaker_jobs import CLIENT, JobService, SageMakerJob, utc_now
 
 _ECHOED = ("CompilationJobName", "ModelName", "ModelVersion")
@@ -32,12 +33,13 @@ class SageMaker(Protocol):
         """StopEdgePackagingJob."""
 
 
-def packaging_job(sagemaker: SageMaker, *, now: Callable[[], Any] = utc_now) -> SageMakerJob:
+def packaging_job(sagemaker: SageMaker, s3: Readable, *, now: Callable[[], Any] = utc_now) -> SageMakerJob:
     """The handler.
 
     Properties: JobName, TimeoutSeconds, CompilationJobName, ModelName, ModelVersion, RoleArn, OutputConfig (with the
     preset deployment) and, optional, ResourceKey, as CreateEdgePackagingJob takes them. Attributes:
-    EdgePackagingJobStatus, ModelArtifact, ModelSignature and, with a preset, ComponentArn.
+    EdgePackagingJobStatus, ModelArtifact, PackageSha256 (of its bytes), ModelSignature and, with a preset,
+    ComponentArn.
     """
 
     def start(name: str, request: Request) -> None:
@@ -59,32 +61,42 @@ def packaging_job(sagemaker: SageMaker, *, now: Callable[[], Any] = utc_now) -> 
         start=start,
         describe=lambda name: sagemaker.describe_edge_packaging_job(EdgePackagingJobName=name),
         stop=lambda name: sagemaker.stop_edge_packaging_job(EdgePackagingJobName=name),
-        attributes=_attributes,
+        attributes=lambda found, request: _attributes(found, request, s3),
         same=same,
     )
     return SageMakerJob(service, now=now)
 
 
-def _attributes(found: Mapping[str, Any], request: Request) -> Mapping[str, str] | None:
+def _attributes(found: Mapping[str, Any], request: Request, s3: Readable) -> Mapping[str, str] | None:
     """Of a completed job; None while its preset deployment still runs.
 
     Raises:
-        ResourceError: the preset deployment failed: the job is called COMPLETED all the same.
+        ResourceError: the preset deployment failed, or there is no package: the job is called COMPLETED all the same.
     """
-    attributes = {
-        "EdgePackagingJobStatus": found["EdgePackagingJobStatus"],
-        "ModelArtifact": found["ModelArtifact"],
-        "ModelSignature": found.get("ModelSignature", ""),
-    }
     output = request.table("OutputConfig")
     if not output.get("PresetDeploymentType"):
-        return attributes
+        return _package(found, request, s3)
     preset = found.get("PresetDeploymentOutput", {})
     if preset.get("Status") == "FAILED":
         raise ResourceError(_preset_failure(found, preset.get("StatusMessage") or "no reason was given", output))
     if preset.get("Status") != "COMPLETED":
         return None
-    return {**attributes, "ComponentArn": preset.get("Artifact", "")}
+    return {**_package(found, request, s3), "ComponentArn": preset.get("Artifact", "")}
+
+
+def _package(found: Mapping[str, Any], request: Request, s3: Readable) -> dict[str, str]:
+    artifact = found["ModelArtifact"]
+    sha256 = stored_sha256(s3, *parse_uri(artifact), deadline=request.deadline)
+    if sha256 is None:
+        raise ResourceError(
+            f"edge packaging job {found['EdgePackagingJobName']} is COMPLETED, but there is no {artifact}: deploy again"
+        )
+    return {
+        "EdgePackagingJobStatus": found["EdgePackagingJobStatus"],
+        "ModelArtifact": artifact,
+        "ModelSignature": found.get("ModelSignature", ""),
+        "PackageSha256": sha256,
+    }
 
 
 def _preset_failure(found: Mapping[str, Any], message: str, output: Mapping[str, Any]) -> str:
@@ -104,7 +116,7 @@ def _preset_failure(found: Mapping[str, Any], message: str, output: Mapping[str,
 
 @functools.cache
 def _handler() -> SageMakerJob:
-    return packaging_job(boto3.client("sagemaker", config=CLIENT))
+    return packaging_job(boto3.client("sagemaker", config=CLIENT), boto3.client("s3"))
 
 
 def on_event(event: Mapping[str, Any], context: object) -> Response:

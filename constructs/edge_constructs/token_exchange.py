@@ -7,6 +7,7 @@ import aws_cdk.aws_iot as iot
 from constructs import Construct
 
 from edge_constructs.acknowledge import acknowledge
+from edge_constructs.key_use import acknowledge_key, key_statement
 
 
 class TokenExchange(Construct):
@@ -24,6 +25,7 @@ class TokenExchange(Construct):
     def __init__(self, scope: Construct, id_: str, *, role_name: str, alias_name: str) -> None:
         super().__init__(scope, id_)
         stack = cdk.Stack.of(self)
+        self._s3 = f"arn:{stack.partition}:s3:::"
         self.role = iam.Role(
             self,
             "Role",
@@ -59,9 +61,9 @@ class TokenExchange(Construct):
 
     def allow_capture(self, *, bucket: str, prefix: str) -> None:
         """Let devices write captures below `prefix` of `bucket`, and find out where the bucket is."""
-        objects = f"arn:aws:s3:::{bucket}/{prefix}/*"
+        objects = f"{self._s3}{bucket}/{prefix}/*"
         self._allow("WriteCaptures", ["s3:PutObject"], objects)
-        self._allow("LocateCaptureBucket", ["s3:GetBucketLocation"], f"arn:aws:s3:::{bucket}")
+        self._allow("LocateCaptureBucket", ["s3:GetBucketLocation"], f"{self._s3}{bucket}")
         acknowledge(
             self.role,
             rule=f"AwsSolutions-IAM5[Resource::{objects}]",
@@ -71,14 +73,19 @@ class TokenExchange(Construct):
     def allow_artifacts(self, *, bucket: str, prefixes: list[str]) -> None:
         """Let devices read what lies below `prefixes` of the artifact bucket."""
         for prefix in prefixes:
-            objects = f"arn:aws:s3:::{bucket}/{prefix}/*"
+            objects = f"{self._s3}{bucket}/{prefix}/*"
             self._allow(f"Read{prefix.title()}", ["s3:GetObject"], objects)
             acknowledge(
                 self.role,
                 rule=f"AwsSolutions-IAM5[Resource::{objects}]",
                 reason="Each version is a key of its own, and a device may be told to run any of them.",
             )
-        self._allow("LocateArtifactBucket", ["s3:GetBucketLocation"], f"arn:aws:s3:::{bucket}")
+        self._allow("LocateArtifactBucket", ["s3:GetBucketLocation"], f"{self._s3}{bucket}")
+
+    def allow_decryption(self, key: str) -> None:
+        """Let devices read what is encrypted with a KMS key (ARN or alias)."""
+        self.role.add_to_policy(key_statement(self, "DecryptPackages", ["kms:Decrypt"], key))
+        acknowledge_key(self.role, key)
 
     def allow_edge_manager(self, *, fleet_name: str, deployments: bool) -> None:
         """Let SageMaker Edge Manager's agent do what AWS's managed policy allows, and what that policy lacks.

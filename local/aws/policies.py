@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 Statement = Mapping[str, Any]
+_ANY = "ForAnyValue:"
 _IF_EXISTS = "IfExists"
 _KNOWN = {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
 
@@ -114,6 +115,9 @@ def _conditions_hold(conditions: Mapping[str, Mapping[str, Any]], context: Mappi
 def _condition_holds(operator: str, expected: Sequence[str], found: Any) -> bool:
     if operator == "Null":
         return any((found is None) == (str(text).lower() == "true") for text in expected)
+    if operator.startswith(_ANY):
+        values = [] if found is None else _list(found)
+        return any(_condition_holds(operator.removeprefix(_ANY), expected, value) for value in values)
     name = operator.removesuffix(_IF_EXISTS)
     if name not in _OPERATORS:
         raise PolicyError(f"condition operator {operator}: expected one of {', '.join(_OPERATORS)}, Null")

@@ -41,6 +41,8 @@ def make_capture(capture_id: str, *, size: int = 8, at: int = 3600) -> capture.C
 class Store:
     """A destination in memory that can be told to fail."""
 
+    together = 1
+
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.failure = ""
@@ -52,7 +54,8 @@ class Store:
         for file in files:
             if self.failure:
                 raise DeliveryError(self.failure)
-            self.objects[file.key] = file.data
+            with file.open() as stream:
+                self.objects[file.key] = stream.read()
 
 
 def records(root: Path) -> list[str]:
@@ -162,7 +165,7 @@ class TestDropOldest:
         pipeline._batcher.stop()
         spool.add(make_capture("first", size=300))
         pipeline._batch()
-        assert spool.next_plan(timeout=0) is not None  # somebody delivers it now
+        assert spool.next_plans(most=1, timeout=0)  # somebody delivers it now
         with pytest.raises(ResourceExhaustedError):
             spool.add(make_capture("second", size=300))
         assert spool.status("first") is Status.IN_PROGRESS
@@ -182,7 +185,7 @@ class TestDropOldest:
             try:
                 spool.add(one)
             except ResourceExhaustedError:
-                assert len(capture.encode(one)) > 1000
+                assert capture.encode(one).size > 1000
                 continue
             accepted += 1
             assert spool.status(f"id-{number}") is Status.IN_PROGRESS
@@ -276,21 +279,38 @@ class TestDamage:
         assert records(tmp_path / "capture") == ["a", "b"]
         assert not list(tmp_path.rglob("*.part"))
 
-    def test_a_full_disk_refuses_new_captures_and_takes_them_again(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize("size", [8, 5000])
+    @pytest.mark.parametrize(
+        ("code", "refusal", "message"),
+        [
+            (errno.ENOSPC, ResourceExhaustedError, r"'a': expected room on the disk of .*, it is full; make room"),
+            (errno.EROFS, FailedPreconditionError, r"'a': expected that .* can be written, got Read-only file system"),
+            (errno.EIO, FailedPreconditionError, r"'a': expected that .* can be written, got Input/output error"),
+        ],
+    )
+    def test_a_failing_disk_refuses_new_captures_and_takes_them_again(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        code: int,
+        refusal: type[Exception],
+        message: str,
+        size: int,
     ) -> None:
         captures = Captures(tmp_path / "spool", make_settings(tmp_path), Metrics())
 
-        def fail(*_: object) -> None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        def fail(*_: object, **__: object) -> None:
+            raise OSError(code, os.strerror(code))
 
         monkeypatch.setattr(Path, "open", fail)
-        with pytest.raises(ResourceExhaustedError, match=r"disk of .* is full"):
-            captures.add(make_capture("a"), handle="m")
+        with pytest.raises(refusal, match=message):
+            captures.add(make_capture("a", size=size), handle="m")
         monkeypatch.undo()
         with pytest.raises(NotFoundError):
             captures.status("a")
-        captures.add(make_capture("a"), handle="m")
+        assert captures.usage() == (0, 0)
+        captures.add(make_capture("a", size=size), handle="m")
         assert captures._metrics.counters()["captures_refused"] == 1
 
 

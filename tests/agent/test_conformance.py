@@ -8,8 +8,10 @@ generation has a descriptor pool of its own, as a process of its own would.
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -19,11 +21,10 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from edge_agent.transport import GRPCIO, HTTP2
 from edge_package import write_directory
+from edge_package.package_stream import build_package
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.agent.conftest import AgentProcess
+    from tests.agent.conftest import S3, AgentProcess
 
 pytestmark = pytest.mark.parametrize("transport", [HTTP2, GRPCIO], indirect=True, scope="module")
 
@@ -228,6 +229,9 @@ TABLE = [
     Row("Predict", "too many inputs", INVALID, "digits", {"tensors": [FULL, FULL]}, ("expected 1", "got 2")),
     Row("Predict", "a dead segment", INVALID, "digits", {"tensors": [NO_SEGMENT]}, ("2147483647",)),
     Row("LoadModel", "a good package", OK, "other-1", {"url": "{package}"}),
+    Row("LoadModel", "a good package as a file url", OK, "other-2", {"url": "file://{package}"}),
+    Row("LoadModel", "a good package relative to the agent", OK, "other-3", {"url": "{relative}"}),
+    Row("LoadModel", "a package file", OK, "other-4", {"url": "{file}"}),
     Row("LoadModel", "the handle is in use", EXISTS, "digits", {"url": "{package}"}, ("'digits'",)),
     Row("LoadModel", "nothing there", NOT_FOUND, "other", {"url": "{package}-absent"}, ("absent",)),
     Row("LoadModel", "a malformed handle", INVALID, "a_b", {"url": "{package}"}, ("handle", "'a_b'")),
@@ -316,7 +320,11 @@ def channel(
     write_directory(
         model_name="large", model_version="1.0", files={**files, "w.bin": bytes(1_500_000)}, target=places["large"]
     )
+    places["file"] = root / "digits-1.0.tar.gz"
+    paths = {name: places["package"] / name for name in files}
+    build_package(model_name="digits", model_version="1.0", files=paths, target=places["file"])
     agent = shared_agent_with(ModelMemoryMaxBytes="1048576", CaptureSpoolMaxBytes="1048576")
+    places["relative"] = Path(os.path.relpath(places["package"], agent.work))
     with agent.client() as client, grpc.insecure_channel(f"unix://{agent.socket}") as open_channel:
         client.load_model(str(places["package"]), "digits")
         client.capture_data("digits", "taken", {"x": X}, {})
@@ -374,7 +382,7 @@ def check(row: Row, stubs: Stubs, response: Any, places: dict[str, Path]) -> Non
         assert output.byte_data == Y.tobytes()
     elif row.rpc in {"LoadModel", "DescribeModel", "ListModels"}:
         model = response.models[0] if row.rpc == "ListModels" else response.model
-        assert model.url == str(places["package"])
+        assert model.url == (row.fields["url"] if row.rpc == "LoadModel" else "{package}").format(**places)
         assert model.name == (row.model or "digits")
         assert not stubs.handles or model.handle == model.name
         (given,), (result,) = model.input_tensor_metadatas, model.output_tensor_metadatas
@@ -382,6 +390,31 @@ def check(row: Row, stubs: Stubs, response: Any, places: dict[str, Path]) -> Non
         assert (result.data_type, list(result.shape)) == (FLOAT32, [-1, 3])
     elif row.rpc == "GetCaptureDataStatus":
         assert response.status in {1, 2}  # success or in progress
+
+
+def test_offline_in_strict_mode_a_capture_is_refused(
+    agent: AgentProcess, s3: S3, package: Path, stubs: Stubs, eventually: Callable[..., None]
+) -> None:
+    s3.failing = True
+    agent.start(
+        CaptureDataDestination="Cloud",
+        BucketName="captures-sagemaker-test",
+        CaptureDataStrictOffline="true",
+        CaptureDataPushPeriodSeconds="0.01",
+    )
+    with agent.client() as client, grpc.insecure_channel(f"unix://{agent.socket}") as open_channel:
+        client.load_model(str(package), "digits")
+
+        def capture(capture_id: str) -> tuple[grpc.StatusCode, bytes, str]:
+            model = {"model_handle" if stubs.handles else "model_name": "digits"}
+            return call(open_channel, "CaptureData", stubs.request("CaptureData", {**model, "capture_id": capture_id}))
+
+        assert capture("before-anybody-knew")[0] is OK
+        eventually(lambda: capture(f"{time.monotonic_ns()}")[0] is PRECONDITION)
+        code, _, details = capture("offline")
+        assert code is PRECONDITION
+        assert "'offline'" in details
+        assert "CaptureDataStrictOffline" in details
 
 
 RPCS = ["Predict", "LoadModel", "UnLoadModel", "DescribeModel", "CaptureData", "GetCaptureDataStatus", "ListModels"]

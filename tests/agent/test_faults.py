@@ -190,7 +190,7 @@ class TestKill:
             "CaptureDataBatchSize": "4",
             "CaptureDataBase64EmbedLimit": "100",
             "CaptureDataPushPeriodSeconds": "0.05",
-            "CaptureSpoolMaxBytes": "1048576",
+            "CaptureSpoolMaxBytes": "16777216",
         }
         acknowledged: dict[str, float] = {}
         pause = random.Random(rounds)  # noqa: S311 # the same moments in every run
@@ -218,9 +218,14 @@ class TestKill:
         for capture_id, value in acknowledged.items():
             reference = arrived[capture_id]["deviceFleetInputs"][0]["data-ref"]
             data = np.frombuffer(Path(reference[len("file://") :]).read_bytes(), np.float32)
-            assert data.shape == (400,), "a capture is torn"
+            assert data.shape == (4 * _rows(value),), "a capture is torn"
             assert set(data) == {np.float32(value)}
         assert not list(agent.work.rglob("*.part"))
+
+
+def _rows(value: float) -> int:
+    """Every other capture has a file of its own in the spool."""
+    return 100 if value % 2 else 10_000
 
 
 def _load(connect: Callable[[], AgentClient], stop: threading.Event, acknowledged: dict[str, float]) -> None:
@@ -229,7 +234,7 @@ def _load(connect: Callable[[], AgentClient], stop: threading.Event, acknowledge
             capture_id, value = str(uuid.uuid4()), float(len(acknowledged))
             with contextlib.suppress(AgentError):
                 client.predict("digits", {"x": X})
-                client.capture_data("digits", capture_id, {"x": np.full((100, 4), value, np.float32)}, {})
+                client.capture_data("digits", capture_id, {"x": np.full((_rows(value), 4), value, np.float32)}, {})
                 acknowledged[capture_id] = value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import gzip
 import shutil
 import subprocess
 import textwrap
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING
 import pytest
 from awscrt.crypto import EC, ECExportFormat, ECType
 
-from edge_agent.errors import FailedPreconditionError
+from edge_agent.errors import FailedPreconditionError, ResourceExhaustedError
 from edge_agent.loader import Loader
 from edge_agent.models import ModelRegistry
-from edge_package import SIGNATURE_NAME, Signature, build_package, read_package
+from edge_package import SIGNATURE_NAME, PackageError, Signature, read_package
+from edge_package.package_stream import build_package
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,10 +191,12 @@ class TestRootOfTrust:
 
 class TestPackageFile:
     @pytest.fixture
-    def archive(self, tmp_path: Path, model_bytes: dict[str, bytes]) -> Path:
+    def archive(self, tmp_path: Path, model_bytes: dict[str, bytes], make_package: Callable[..., Path]) -> Path:
         target = tmp_path / "digits-1.0.tar.gz"
-        files = {"model.onnx": model_bytes["matmul"], "labels.txt": b"a\n"}
+        source = make_package({"model.onnx": model_bytes["matmul"], "labels.txt": b"a\n"})
+        files = {name: source / name for name in ("model.onnx", "labels.txt")}
         build_package(model_name="digits", model_version="1.0", files=files, target=target)
+        shutil.rmtree(source)
         return target
 
     def test_a_package_file_loads_like_its_directory(self, tmp_path: Path, loader: Loader, archive: Path) -> None:
@@ -212,6 +216,34 @@ class TestPackageFile:
         assert strict.open(archive).signed_by == "2026.pem"
 
     def test_a_package_file_that_unpacks_to_too_much_is_refused(self, loader: Loader, archive: Path) -> None:
-        loader.options = dataclasses.replace(loader.options, package_max_bytes=2048)
-        with pytest.raises(Exception, match="at most 2048 bytes when unpacked"):
+        loader.options = dataclasses.replace(loader.options, package_max_bytes=128)
+        with pytest.raises(PackageError, match="at most 128 bytes when unpacked"):
             loader.open(archive)
+
+    def test_what_a_package_file_unpacks_to_is_reserved_before_any_of_it_is_held(
+        self, tmp_path: Path, loader: Loader, make_package: Callable[..., Path], model_bytes: dict[str, bytes]
+    ) -> None:
+        archive = tmp_path / "shrunk.tar.gz"
+        source = make_package({"model.onnx": model_bytes["matmul"], "zeros.bin": bytes(600_000)})
+        files = {name: source / name for name in ("model.onnx", "zeros.bin")}
+        build_package(model_name="digits", model_version="1.0", files=files, target=tmp_path / "stored.tar.gz")
+        archive.write_bytes(gzip.compress(gzip.decompress((tmp_path / "stored.tar.gz").read_bytes()), 9))
+        assert archive.stat().st_size < 10_000
+        registry = ModelRegistry(work=tmp_path, max_models=3, max_bytes=1 << 20, loader=loader)
+        assert registry.load(handle="first", url=archive.name).size > 600_000
+        with pytest.raises(ResourceExhaustedError, match=r"it needs 60\d{4} bytes, .* of 1048576 \(ModelMemoryMax"):
+            registry.load(handle="second", url=archive.name)
+        registry.unload("first")
+        assert registry.load(handle="second", url=archive.name).size > 600_000  # nothing stays reserved
+
+    def test_a_package_that_grows_while_it_is_loaded_is_refused(
+        self, loader: Loader, package: Path, make_package: Callable[..., Path], model_bytes: dict[str, bytes]
+    ) -> None:
+        larger = make_package({"model.onnx": model_bytes["matmul"], "more": bytes(4096)})
+
+        def swap(_size: int) -> None:
+            shutil.rmtree(package)
+            larger.rename(package)
+
+        with pytest.raises(PackageError, match="it grew; load it again"):
+            loader.open(package, reserve=swap)

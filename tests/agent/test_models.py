@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -122,3 +123,13 @@ def test_inputs_that_only_the_model_can_judge_are_refused(
     session = open_engine({"m.onnx": model_bytes["difference"]}, engine_options, signed=False)
     with pytest.raises(errors.InvalidArgumentError, match="left"):
         session.run({"left": np.zeros(3, np.float32), "right": np.zeros(2, np.float32)})
+
+
+def test_a_loaded_model_does_not_keep_the_bytes_that_it_was_made_of(
+    model_bytes: dict[str, bytes], engine_options: EngineOptions
+) -> None:
+    content = bytes(bytearray(model_bytes["matmul"]))
+    before = sys.getrefcount(content)
+    engine = open_engine({"m.onnx": content}, engine_options, signed=False)
+    assert engine.run({"x": np.zeros((1, 4), np.float32)})[0].shape == (1, 3)
+    assert sys.getrefcount(content) == before  # its weights are in memory once

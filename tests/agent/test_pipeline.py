@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -38,6 +40,8 @@ class CutError(BaseException):
 class Store:
     """A destination in memory that ends the process at a chosen step, before or after it is done."""
 
+    together = 1
+
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.steps = 0
@@ -49,8 +53,10 @@ class Store:
     def put(self, files: Iterable[File]) -> None:
         for file in files:
             self._step()
-            assert self.objects.get(file.key, file.data) == file.data, "the same key came with other bytes"
-            self.objects[file.key] = file.data
+            with file.open() as stream:
+                content = stream.read()
+            assert self.objects.get(file.key, content) == content, "the same key came with other bytes"
+            self.objects[file.key] = content
             self._step()
 
     def _step(self) -> None:
@@ -245,6 +251,66 @@ def test_the_threads_deliver_when_the_network_comes_back(tmp_path: Path, eventua
     assert store.ids() == {"a": 1}
 
 
+class TestTogether:
+    """Several batches that wait are delivered at once, where that saves waiting for a disk."""
+
+    def test_batches_keep_their_size_and_the_disk_is_waited_for_fewer_times(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def directory_syncs(together: int) -> int:
+            root = tmp_path / f"{together}"
+            spool, disk = make_spool(root / "spool"), Disk(root / "capture")
+            disk.together = together
+            pipeline = Pipeline(spool, make_settings(root, CaptureDataBatchSize="2"), destination=disk)
+            for number in range(17):
+                spool.add(make_capture(f"id-{number}", size=5000))
+            synced: list[int] = []
+            real = os.fsync
+
+            def fsync(descriptor: int) -> None:
+                synced.append(descriptor)
+                real(descriptor)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "fsync", fsync)
+                pipeline._batcher.stop()
+                while pipeline._batch():
+                    pass
+                while spool.backlog()[1]:
+                    pipeline._deliver()
+            manifests = [path.read_bytes().splitlines() for path in (root / "capture").rglob("*.jsonl")]
+            assert sorted(map(len, manifests)) == [1] + [2] * 8
+            assert all(spool.status(f"id-{number}") is Status.SUCCESS for number in range(17))
+            assert not list((root / "spool/pending").iterdir())
+            return len(synced)
+
+        assert directory_syncs(8) * 2 < directory_syncs(1)
+
+    def test_one_that_cannot_arrive_holds_no_other_up(self, tmp_path: Path) -> None:
+        class Picky(Store):
+            together = 8
+
+            def put(self, files: Iterable[File]) -> None:
+                for file in files:
+                    if "bad" in file.key:
+                        raise DeliveryError("no such key here")
+                    super().put([file])
+
+        spool, store = make_spool(tmp_path / "spool"), Picky()
+        pipeline = Pipeline(spool, make_settings(tmp_path, CaptureDataBatchSize="1"), destination=store)
+        for name in ("bad", "a", "b", "c"):
+            spool.add(make_capture(name))
+        pipeline._batcher.stop()
+        pipeline._batch()
+        assert spool.backlog() == (0, 4)
+        for _ in range(12):
+            with contextlib.suppress(DeliveryError):
+                if spool.backlog()[1] > 1:
+                    pipeline._deliver()
+        assert store.ids() == dict.fromkeys("abc", 1)
+        assert spool.status("bad") is Status.IN_PROGRESS
+
+
 def test_finished_ids_are_forgotten_in_the_end_and_the_disk_with_them(tmp_path: Path) -> None:
     spool, store = make_spool(tmp_path / "spool", max_history=4), Store()
     for number in range(12):
@@ -261,7 +327,7 @@ def test_a_full_disk_refuses_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     spool = make_spool(tmp_path / "spool")
-    monkeypatch.setattr("edge_agent.captures.spool.write_whole", full)
+    monkeypatch.setattr("edge_agent.captures.store.write_whole", full)
     with pytest.raises(ResourceExhaustedError, match="disk"):
         spool.add(make_capture("a"))
     monkeypatch.undo()
@@ -317,7 +383,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.spool = self._open()
 
     def _open(self) -> Spool:
-        return make_spool(self.root / "spool", max_pending=6, max_bytes=4000)
+        return make_spool(self.root / "spool", max_pending=6, max_bytes=20_000)
 
     def _pipeline(self) -> Pipeline:
         parameters = make_settings(self.root, CaptureDataBatchSize="2", CaptureDataBufferSize="6")
@@ -325,7 +391,7 @@ class SpoolMachine(RuleBasedStateMachine):
         pipeline._batcher.stop()
         return pipeline
 
-    @rule(number=st.integers(0, 30), size=st.integers(0, 600))
+    @rule(number=st.integers(0, 30), size=st.integers(0, 600) | st.integers(3000, 6000))
     def capture(self, number: int, size: int) -> None:
         capture_id = f"id-{number}"
         if capture_id in self.accepted:
@@ -363,7 +429,7 @@ class SpoolMachine(RuleBasedStateMachine):
         for capture_id in self.accepted:
             if self.spool.status(capture_id) is Status.SUCCESS:
                 assert self.store.ids()[capture_id] == 1
-        assert sum(path.stat().st_size for path in (self.root / "spool/pending").iterdir()) <= 4000
+        assert sum(path.stat().st_size for path in (self.root / "spool/pending").iterdir()) <= 20_000
 
     def teardown(self) -> None:
         drain(self.spool, self.root, self.store)

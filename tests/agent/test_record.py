@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -104,23 +105,29 @@ ITEMS = st.builds(
 CAPTURES = st.builds(capture.Capture, header=st.just(HEADER), items=st.lists(ITEMS, max_size=5))
 
 
+def beside(index: int) -> Path:
+    """The file of a larger payload, which none of these has."""
+    return Path(f"{index}.payload")
+
+
 @given(CAPTURES)
 def test_a_capture_survives_the_spool(one: capture.Capture) -> None:
-    assert capture.decode(capture.encode(one)) == one
-    assert capture.decode_header(capture.encode(one).partition(b"\n")[0]) == HEADER
+    content = capture.encode(one).content
+    assert capture.decode(content, payload=beside) == one
+    assert capture.decode_header(content.partition(b"\n")[0]) == HEADER
 
 
 @given(CAPTURES, st.data())
 def test_a_damaged_capture_is_recognised(one: capture.Capture, data: st.DataObject) -> None:
-    content = capture.encode(one)
+    content = capture.encode(one).content
     with pytest.raises(capture.UnreadableCaptureError):
-        capture.decode(content[: data.draw(st.integers(0, max(content.index(b"\n") - 1, 0)))])
+        capture.decode(content[: data.draw(st.integers(0, max(content.index(b"\n") - 1, 0)))], payload=beside)
     payload = content.index(b"\n") + 1
     if payload < len(content):
         damaged = bytearray(content)
         damaged[data.draw(st.integers(payload, len(content) - 1))] ^= 0x40
         with pytest.raises(capture.UnreadableCaptureError):
-            capture.decode(bytes(damaged))
+            capture.decode(bytes(damaged), payload=beside)
 
 
 @given(CAPTURES)

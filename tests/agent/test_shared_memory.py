@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -20,11 +21,11 @@ from edge_agent.errors import InvalidArgumentError, UnsupportedError
 from edge_agent.shared_memory import Segments
 from edge_contract import agent_pb2, sysv
 from edge_contract.client import AgentError, CaptureStatus
+from edge_contract.shared_tensors import SharedTensor
 from edge_contract.wire import SharedMemory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from edge_contract.client import AgentClient
     from tests.agent.conftest import AgentProcess
@@ -364,3 +365,35 @@ def _exists(segment_id: int) -> bool:
     except OSError:
         return False
     return True
+
+
+class TestCapturesOfTheClient:
+    """Large tensors of a capture go through shared memory, as a prediction's do."""
+
+    def test_the_agent_has_copied_them_when_it_answers(
+        self, agent: AgentProcess, package: Path, eventually: Callable[..., None]
+    ) -> None:
+        agent.start(CaptureDataPushPeriodSeconds="0.05")
+        frames = [np.full((40_000, 4), number, np.float32) for number in range(4)]
+        with agent.client() as client:
+            client.load_model(str(package), "digits")
+            for number, frame in enumerate(frames):  # the same segments again and again
+                client.capture_data("digits", f"{number}", {"x": frame}, {"y": frame[:1, :3]})
+            eventually(lambda: all(client.capture_status(f"{one}") is CaptureStatus.SUCCESS for one in range(4)))
+            assert client._ring is not None
+        for record in agent.disk_records():
+            number = int(record["eventMetadata"]["eventId"])
+            path = Path(record["deviceFleetInputs"][0]["data-ref"].removeprefix("file://"))
+            assert path.read_bytes() == frames[number].tobytes()
+
+    def test_an_agent_that_cannot_read_them_gets_them_in_the_message(
+        self, agent: AgentProcess, package: Path, eventually: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        agent.start(CaptureDataPushPeriodSeconds="0.05")
+        frame = np.ones((40_000, 4), np.float32)
+        with agent.client() as client:
+            client.load_model(str(package), "digits")
+            monkeypatch.setattr(SharedTensor, "place", lambda _self, size: SharedMemory(2**31 - 1, 0, size))
+            client.capture_data("digits", "a", {"x": frame}, {})
+            assert client._ring is None
+            eventually(lambda: client.capture_status("a") is CaptureStatus.SUCCESS)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import hashlib
 import io
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -14,6 +16,8 @@ import pytest
 from awscrt.crypto import EC, ECExportFormat, ECType
 from botocore.config import Config
 from botocore.validate import validate_parameters
+
+from edge_constructs import compilation_job_handler, sagemaker_packaging_handler
 
 Operation = Callable[[Mapping[str, Any]], dict[str, Any]]
 
@@ -214,3 +218,151 @@ def make_client() -> Callable[[str, Mapping[str, Operation]], Any]:
 @pytest.fixture
 def service_error() -> type[ServiceError]:
     return ServiceError
+
+
+ROLE = "arn:aws:iam::111122223333:role/packaging-role"
+START = dt.datetime(2024, 4, 1, tzinfo=dt.UTC)
+PRESET = {"ComponentName": "dev.model", "ComponentVersion": "1.0.0"}
+
+
+@dataclass
+class Jobs:
+    """SageMaker's jobs in memory.
+
+    `errors` are raised by operation, the first first; `stranger` is found under every name that is not ours.
+    """
+
+    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    stopped: list[str] = field(default_factory=list)
+    errors: dict[str, list[tuple[str, int, str]]] = field(default_factory=dict)
+    minutes: int = 0
+    stranger: dict[str, Any] | None = None
+
+    def now(self) -> dt.datetime:
+        return START + dt.timedelta(minutes=self.minutes)
+
+    def operations(self, kind: str) -> dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]:
+        name = f"{kind}JobName"
+
+        def create(asked: Mapping[str, Any]) -> dict[str, Any]:
+            self._fail(f"Create{kind}Job")
+            assert asked[name] not in self.jobs, "a name can be used once"
+            echoed = {k: v for k, v in asked.items() if k != "Tags"}
+            if kind == "Compilation":
+                extra = {"LastModifiedTime": START, "FailureReason": "", "ModelArtifacts": {"S3ModelArtifacts": ""}}
+                answer = {
+                    "CompilationJobArn": f"arn:aws:sagemaker:us-east-1:111122223333:compilation-job/{asked[name]}"
+                }
+            else:
+                extra = {
+                    "EdgePackagingJobArn": f"arn:aws:sagemaker:us-east:111122223333:edge-packaging-job/{asked[name]}"
+                }
+                answer = {}
+            extra |= answer
+            self.jobs[asked[name]] = {**echoed, **extra, f"{kind}JobStatus": "STARTING", "CreationTime": self.now()}
+            return answer
+
+        def describe(asked: Mapping[str, Any]) -> dict[str, Any]:
+            self._fail(f"Describe{kind}Job")
+            if asked[name] not in self.jobs and self.stranger is not None:
+                return {**self.stranger, name: asked[name]}
+            if asked[name] not in self.jobs:
+                raise ServiceError("ValidationException", 400, f"Could not find job {asked[name]}")
+            return self.jobs[asked[name]]
+
+        def stop(asked: Mapping[str, Any]) -> dict[str, Any]:
+            self._fail(f"Stop{kind}Job")
+            self.stopped.append(asked[name])
+            return {}
+
+        return {f"Create{kind}Job": create, f"Describe{kind}Job": describe, f"Stop{kind}Job": stop}
+
+    def _fail(self, operation: str) -> None:
+        if waiting := self.errors.get(operation):
+            raise ServiceError(*waiting.pop(0))
+
+
+@dataclass
+class Case:
+    """One kind of job: its handler module, its properties, and how a job of it comes to its end."""
+
+    kind: str
+    module: Any
+    properties: Mapping[str, Any]
+    jobs: Jobs
+    done: Mapping[str, Any]
+
+    @property
+    def status(self) -> str:
+        return f"{self.kind}JobStatus"
+
+    def event(self, type_: str, physical_id: str | None = None, **changes: Any) -> dict[str, Any]:
+        properties = {"ServiceToken": "arn", **self.properties, **changes}
+        event: dict[str, Any] = {"RequestType": type_, "LogicalResourceId": "Job", "ResourceProperties": properties}
+        return event if physical_id is None else {**event, "PhysicalResourceId": physical_id}
+
+    def create(self, **changes: Any) -> str:
+        return str(self.module.on_event(self.event("Create", **changes), None)["PhysicalResourceId"])
+
+    def poll(self, job: str, type_: str = "Create", **changes: Any) -> dict[str, Any]:
+        return dict(self.module.is_complete(self.event(type_, job, **changes), None))
+
+    def end(self, job: str, status: str = "COMPLETED", **values: Any) -> None:
+        self.jobs.jobs[job] |= {**self.done, self.status: status, **values}
+
+
+def case_of(kind: str, monkeypatch: pytest.MonkeyPatch) -> Case:
+    """SageMaker's jobs of one kind in memory, and the handler's entry points on them."""
+    jobs = Jobs()
+    client = client_of("sagemaker", jobs.operations(kind))
+    common = {"JobName": "dev-digits-1-0", "TimeoutSeconds": "1800", "RoleArn": ROLE}
+    if kind == "Compilation":
+        copies = client_of("s3", {"CopyObject": lambda _asked: {"CopyObjectResult": {"ETag": "e"}}})
+        handler = compilation_job_handler.compilation_job(client, copies, now=jobs.now)
+        module: Any = compilation_job_handler
+        properties = common | {
+            "ModelArchive": "s3://assets/abc.gz",
+            "MaxRuntimeInSeconds": "900",
+            "InputConfig": {
+                "S3Uri": "s3://artifacts/source/digits.tar.gz",
+                "Framework": "ONNX",
+                "DataInputConfig": '{"image": [1, 1, 8, 8]}',
+            },
+            "OutputConfig": {"S3OutputLocation": "s3://artifacts/compiled", "TargetDevice": "rasp4b"},
+        }
+        done: dict[str, Any] = {"ModelArtifacts": {"S3ModelArtifacts": "s3://artifacts/compiled/digits-rasp4b.tar.gz"}}
+    else:
+        package = client_of("s3", {"GetObject": lambda _asked: {"Body": io.BytesIO(b"package")}})
+        handler = sagemaker_packaging_handler.packaging_job(client, package, now=jobs.now)
+        module = sagemaker_packaging_handler
+        properties = common | {
+            "CompilationJobName": "compiled-1",
+            "ModelName": "digits",
+            "ModelVersion": "1.0",
+            "OutputConfig": {
+                "S3OutputLocation": "s3://artifacts/models",
+                "PresetDeploymentType": "GreengrassV2Component",
+                "PresetDeploymentConfig": json.dumps(PRESET),
+            },
+        }
+        done = {
+            "ModelArtifact": "s3://artifacts/models/digits-1.0.tar.gz",
+            "ModelSignature": "{}",
+            "PresetDeploymentOutput": {
+                "Type": "GreengrassV2Component",
+                "Status": "COMPLETED",
+                "Artifact": "arn:aws:greengrass:us-east-1:111122223333:components:dev.model:versions:1.0.0",
+            },
+        }
+    monkeypatch.setattr(module, "_handler", lambda: handler)
+    return Case(kind, module, properties, jobs, done)
+
+
+@pytest.fixture(params=["Compilation", "EdgePackaging"])
+def case(request: Any, monkeypatch: pytest.MonkeyPatch) -> Case:
+    return case_of(request.param, monkeypatch)
+
+
+@pytest.fixture
+def make_case(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Case]:
+    return lambda kind: case_of(kind, monkeypatch)

@@ -13,8 +13,8 @@ from edge_constructs.component_lock import ComponentLock, ComponentLockError
 from edge_constructs.component_source import ComponentSource
 
 
-def source(content: str, name: str = "com.edgemanager.Agent") -> ComponentSource:
-    return ComponentSource(template={"ComponentName": name}, content_digest=content)
+def source(content: str, name: str = "com.edgemanager.Agent", variant: str = "") -> ComponentSource:
+    return ComponentSource(template={"ComponentName": name}, content_digest=content, variant=variant)
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1, max_size=8))
@@ -29,6 +29,34 @@ def test_versions_only_grow_and_each_stands_for_one_content(history: list[str]) 
         numbers.append(tuple(map(int, version.split("."))))
     assert numbers == sorted(numbers)
     assert len(set(numbers)) == 1 + sum(a != b for a, b in itertools.pairwise(history))
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["", "sagemaker", "rasp4b"])), min_size=1))
+def test_no_version_stands_for_two_contents_whatever_variants_there_are(history: list[tuple[str, str]]) -> None:
+    lock = ComponentLock(Path("lock"), {})
+    stands_for: dict[str, tuple[str, str]] = {}
+    current: dict[str, tuple[str, str]] = {}
+    for content, variant in history:
+        one = source(content, variant=variant)
+        lock = lock.renewed([one])
+        version = lock.version_of(one)
+        assert stands_for.setdefault(version, (content, variant)) == (content, variant)
+        current[variant] = (content, version)
+        for other, (former, held) in current.items():  # a variant that did not change keeps its version
+            assert lock.version_of(source(former, variant=other)) == held
+
+
+def test_a_variant_without_a_version_says_where_its_settings_belong() -> None:
+    lock = ComponentLock(Path("lock"), {}).renewed([source("a")])
+    with pytest.raises(ComponentLockError, match=r"Agent@rasp4b has no version yet: run `make lock`.*file"):
+        lock.version_of(source("a", variant="rasp4b"))
+
+
+def test_a_version_that_two_variants_claim_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "components.lock"
+    path.write_text(json.dumps({"a": {"1.0.0": "0" * 64}, "a@x": {"1.0.0": "1" * 64}}))
+    with pytest.raises(ComponentLockError, match=r"a and a@x: 1\.0\.0 is expected once"):
+        ComponentLock.read(path)
 
 
 def test_a_lock_reads_back(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
-import json
 import tarfile
 import zipfile
 from pathlib import Path
@@ -204,6 +204,9 @@ def test_a_run_beside_this_one_is_welcome(s3: Any) -> None:
         ("s3://assets/abc.zip", zipped({"model.onnx": b"weights"}), "labels.txt expected in it"),
         ("s3://assets/abc.zip", zipped({**FILES, "model.onnx": b"others"}), "has model digest .* synth declared"),
         ("s3://assets/abc.zip", zipped({**FILES, "../up": b"x"}), r"'\.\./up': a relative path is expected"),
+        ("s3://assets/abc.zip", zipped({**FILES, ".hidden": b"x"}), r"'\.hidden': names without a leading dot"),
+        ("s3://assets/abc.tar.gz", tarred({**FILES, "a/.hidden": b"x"}), "names without a leading dot are expected"),
+        ("s3://assets/abc.zip", zipped({**FILES, f"{MANIFEST_NAME}.sig": b"x"}), "its signature's: rename that file"),
         ("s3://assets/abc.zip", zipped({}), "there is none"),
         ("s3://assets/abc.zip", zipped(FILES)[:-30], "cannot be packaged"),
         ("s3://assets/x.tar.gz", b"no tar at all", "cannot be packaged"),
@@ -287,13 +290,14 @@ def test_a_key_that_still_is_needed_cannot_be_left_out(kms: Any) -> None:
     [
         (b"nonsense", "signatures are never overwritten"),
         ({"manifest_sha256": "0" * 64}, "signatures are never overwritten"),
-        ({"signature": "AAAA"}, "devices would refuse the package"),
+        ({"value": bytes(3)}, "devices would refuse the package"),
     ],
 )
 def test_a_wrong_signature_under_the_key_is_found(document: Any, expected: str, s3: Any) -> None:
     handler.on_event(event(), None)
     if isinstance(document, dict):
-        document = json.dumps({**json.loads(s3.objects[SIGNATURE]), **document}).encode()
+        present = Signature.parse(s3.objects[SIGNATURE], source="signature")
+        document = dataclasses.replace(present, **document).document()
     s3.objects[SIGNATURE] = document
     with pytest.raises(ResourceError, match=expected):
         handler.on_event(event(), None)

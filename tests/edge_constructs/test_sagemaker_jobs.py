@@ -3,149 +3,18 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import hashlib
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from edge_constructs import compilation_job_handler, sagemaker_packaging_handler
+from edge_constructs import sagemaker_packaging_handler
 from edge_constructs.handler_kernel import ResourceError
 
-ROLE = "arn:aws:iam::111122223333:role/packaging-role"
-START = dt.datetime(2024, 4, 1, tzinfo=dt.UTC)
+# The fixture's kind of thing: see conftest.py.
+Case = Any
 RETIRED = "We are retiring Amazon Sagemaker Edge on April 26th, 2024"
-PRESET = {"ComponentName": "dev.model", "ComponentVersion": "1.0.0"}
-
-
-@dataclass
-class Jobs:
-    """SageMaker's jobs in memory; `errors` are raised by operation, the first first."""
-
-    error: type[Exception]
-    jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    stopped: list[str] = field(default_factory=list)
-    errors: dict[str, list[tuple[str, int, str]]] = field(default_factory=dict)
-    minutes: int = 0
-
-    def now(self) -> dt.datetime:
-        return START + dt.timedelta(minutes=self.minutes)
-
-    def operations(self, kind: str) -> dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]:
-        name = f"{kind}JobName"
-
-        def create(asked: Mapping[str, Any]) -> dict[str, Any]:
-            self._fail(f"Create{kind}Job")
-            assert asked[name] not in self.jobs, "a name can be used once"
-            echoed = {k: v for k, v in asked.items() if k != "Tags"}
-            if kind == "Compilation":
-                extra = {"LastModifiedTime": START, "FailureReason": "", "ModelArtifacts": {"S3ModelArtifacts": ""}}
-                answer = {
-                    "CompilationJobArn": f"arn:aws:sagemaker:us-east-1:111122223333:compilation-job/{asked[name]}"
-                }
-            else:
-                extra = {
-                    "EdgePackagingJobArn": f"arn:aws:sagemaker:us-east:111122223333:edge-packaging-job/{asked[name]}"
-                }
-                answer = {}
-            extra |= answer
-            self.jobs[asked[name]] = {**echoed, **extra, f"{kind}JobStatus": "STARTING", "CreationTime": self.now()}
-            return answer
-
-        def describe(asked: Mapping[str, Any]) -> dict[str, Any]:
-            self._fail(f"Describe{kind}Job")
-            if asked[name] not in self.jobs:
-                raise self.error("ValidationException", 400, f"Could not find job {asked[name]}")
-            return self.jobs[asked[name]]
-
-        def stop(asked: Mapping[str, Any]) -> dict[str, Any]:
-            self._fail(f"Stop{kind}Job")
-            self.stopped.append(asked[name])
-            return {}
-
-        return {f"Create{kind}Job": create, f"Describe{kind}Job": describe, f"Stop{kind}Job": stop}
-
-    def _fail(self, operation: str) -> None:
-        if waiting := self.errors.get(operation):
-            raise self.error(*waiting.pop(0))
-
-
-@dataclass
-class Case:
-    """One kind of job: its handler module, its properties, and how a job of it comes to its end."""
-
-    kind: str
-    module: Any
-    properties: Mapping[str, Any]
-    jobs: Jobs
-    done: Mapping[str, Any]
-
-    @property
-    def status(self) -> str:
-        return f"{self.kind}JobStatus"
-
-    def event(self, type_: str, physical_id: str | None = None, **changes: Any) -> dict[str, Any]:
-        properties = {"ServiceToken": "arn", **self.properties, **changes}
-        event: dict[str, Any] = {"RequestType": type_, "LogicalResourceId": "Job", "ResourceProperties": properties}
-        return event if physical_id is None else {**event, "PhysicalResourceId": physical_id}
-
-    def create(self, **changes: Any) -> str:
-        return str(self.module.on_event(self.event("Create", **changes), None)["PhysicalResourceId"])
-
-    def poll(self, job: str, type_: str = "Create", **changes: Any) -> dict[str, Any]:
-        return dict(self.module.is_complete(self.event(type_, job, **changes), None))
-
-    def end(self, job: str, status: str = "COMPLETED", **values: Any) -> None:
-        self.jobs.jobs[job] |= {**self.done, self.status: status, **values}
-
-
-@pytest.fixture(params=["Compilation", "EdgePackaging"])
-def case(request: Any, make_client: Any, service_error: Any, monkeypatch: pytest.MonkeyPatch) -> Case:
-    jobs = Jobs(service_error)
-    client = make_client("sagemaker", jobs.operations(request.param))
-    common = {"JobName": "dev-digits-1-0", "TimeoutSeconds": "1800", "RoleArn": ROLE}
-    if request.param == "Compilation":
-        copies = make_client("s3", {"CopyObject": lambda _asked: {"CopyObjectResult": {"ETag": "e"}}})
-        handler = compilation_job_handler.compilation_job(client, copies, now=jobs.now)
-        module: Any = compilation_job_handler
-        properties = common | {
-            "ModelArchive": "s3://assets/abc.gz",
-            "MaxRuntimeInSeconds": "900",
-            "InputConfig": {
-                "S3Uri": "s3://artifacts/source/digits.tar.gz",
-                "Framework": "ONNX",
-                "DataInputConfig": '{"image": [1, 1, 8, 8]}',
-            },
-            "OutputConfig": {"S3OutputLocation": "s3://artifacts/compiled", "TargetDevice": "rasp4b"},
-        }
-        done: dict[str, Any] = {"ModelArtifacts": {"S3ModelArtifacts": "s3://artifacts/compiled/digits-rasp4b.tar.gz"}}
-    else:
-        handler = sagemaker_packaging_handler.packaging_job(client, now=jobs.now)
-        module = sagemaker_packaging_handler
-        properties = common | {
-            "CompilationJobName": "compiled-1",
-            "ModelName": "digits",
-            "ModelVersion": "1.0",
-            "OutputConfig": {
-                "S3OutputLocation": "s3://artifacts/models",
-                "PresetDeploymentType": "GreengrassV2Component",
-                "PresetDeploymentConfig": json.dumps(PRESET),
-            },
-        }
-        done = {
-            "ModelArtifact": "s3://artifacts/models/digits-1.0.tar.gz",
-            "ModelSignature": "{}",
-            "PresetDeploymentOutput": {
-                "Type": "GreengrassV2Component",
-                "Status": "COMPLETED",
-                "Artifact": "arn:aws:greengrass:us-east-1:111122223333:components:dev.model:versions:1.0.0",
-            },
-        }
-    monkeypatch.setattr(module, "_handler", lambda: handler)
-    return Case(request.param, module, properties, jobs, done)
 
 
 def test_a_job_starts_is_watched_and_gives_its_attributes(case: Case) -> None:
@@ -280,6 +149,29 @@ def test_a_component_version_that_exists_is_recognised(case: Case) -> None:
     failed = {"Type": "GreengrassV2Component", "Status": "FAILED", "StatusMessage": "Component already exists"}
     case.end(job, PresetDeploymentOutput=failed)
     with pytest.raises(ResourceError, match=r"dev\.model 1\.0\.0 exists already.*make lock"):
+        case.poll(job)
+
+
+@pytest.mark.parametrize("case", ["EdgePackaging"], indirect=True)
+def test_a_package_tells_its_digest_and_a_completed_job_without_one_fails(
+    case: Case, make_client: Any, service_error: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = case.create()
+    case.end(job)
+    assert case.poll(job)["Data"]["PackageSha256"] == hashlib.sha256(b"package").hexdigest()
+
+    def missing(_asked: Any) -> Any:
+        raise service_error("NoSuchKey", 404)
+
+    services = (
+        make_client("sagemaker", case.jobs.operations("EdgePackaging")),
+        make_client("s3", {"GetObject": missing}),
+    )
+    handler = sagemaker_packaging_handler.packaging_job(*services, now=case.jobs.now)
+    monkeypatch.setattr(sagemaker_packaging_handler, "_handler", lambda: handler)
+    with pytest.raises(
+        ResourceError, match=r"is COMPLETED, but there is no s3://artifacts/models/digits-1\.0\.tar\.gz"
+    ):
         case.poll(job)
 
 

@@ -71,6 +71,37 @@ def test_packages_are_the_same_bytes_and_never_overwritten(package: Path, digits
     assert package.read_bytes() == first
 
 
+@pytest.mark.parametrize("name", [".hidden", "folder/.hidden", "sagemaker_edge_manifest.sig"])
+def test_a_name_that_the_job_refuses_is_refused(name: str, digits: Path, edge_model: Any, tmp_path: Path) -> None:
+    (digits / name).parent.mkdir(exist_ok=True)
+    (digits / name).write_bytes(b"x")
+    path = digits / "model.toml"
+    path.write_text(path.read_text().replace('"labels.txt"]', f'"labels.txt", "{name}"]'))
+    code, _, err = edge_model("package", digits, "--output", tmp_path / "out")
+    assert code == 1
+    assert name in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_lies_in_s3_is_left_to_the_job(digits: Path, edge_model: Any, tmp_path: Path) -> None:
+    path = digits / "model.toml"
+    digest = load_model_folder(digits).digest
+    path.write_text(f'{path.read_text()}\n[source]\nuri = "s3://weights/digits/"\ndigest = "{digest}"\n')
+    for command in (["package", digits, "--output", tmp_path / "out"], ["validate", digits], ["inspect", digits]):
+        code, _, err = edge_model(*command)
+        assert code == 1
+        assert "they lie at s3://weights/digits/: copy them here" in err
+
+
+def test_a_model_of_another_framework_is_said_to_be_compiled_first(digits: Path, edge_model: Any) -> None:
+    (digits / "model.onnx").rename(digits / "model.tflite")
+    path = digits / "model.toml"
+    path.write_text(path.read_text().replace("model.onnx", "model.tflite"))
+    code, out, _ = edge_model("validate", digits)
+    assert code == 0
+    assert "to be compiled from TFLITE for a device" in out
+
+
 def test_synth_the_agent_and_the_command_agree_on_the_digest(package: Path, digits: Path, edge_model: Any) -> None:
     manifest = load_model_folder(digits).manifest
     assert read_package_file(package, max_bytes=1 << 20).manifest == manifest

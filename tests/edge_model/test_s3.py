@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from edge_constructs.handler_kernel import Request
+from edge_constructs.packaging_job_handler import EdgePackagingJob
 from edge_package import Signature
 from local.aws.server import EmbeddedAws
 
@@ -63,6 +65,38 @@ def test_a_folder_in_s3_becomes_a_signed_package_in_s3(
     assert verified["SignatureValid"]
     assert f"signature  by {signature.key_id}" in edge_model("inspect", target)[1]
     assert edge_model("verify", target)[0] == 0
+
+
+def test_the_packaging_jobs_own_package_is_recognised(aws: EmbeddedAws, digits: Path, edge_model: Any) -> None:
+    s3, kms = aws.client("s3"), aws.client("kms")
+    key = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
+    for name in ("model.onnx", "labels.txt"):
+        s3.upload_file(str(digits / name), BUCKET, f"job/source/{name}")
+    properties = {
+        "EdgePackagingJobName": "digits-1-0",
+        "ModelName": "digits",
+        "ModelVersion": "1.0",
+        "ModelSource": f"s3://{BUCKET}/job/source/",
+        "ModelArtifact": f"s3://{BUCKET}/job/digits-1.0.tar.gz",
+        "SigningKeys": [key],
+    }
+    EdgePackagingJob(s3, kms).apply(Request(type_="Create", properties=properties))
+    code, out, err = edge_model("package", digits, "--output", f"s3://{BUCKET}/job/")
+    assert (code, err) == (0, "")
+    assert "there already, the same bytes" in out
+
+    # A package of several parts has no checksum of its whole.
+    place: dict[str, Any] = {"Bucket": BUCKET, "Key": "parts/digits-1.0.tar.gz"}
+    body = s3.get_object(Bucket=BUCKET, Key="job/digits-1.0.tar.gz")["Body"].read()
+    upload = s3.create_multipart_upload(**place)["UploadId"]
+    part = s3.upload_part(**place, UploadId=upload, PartNumber=1, Body=body)
+    parts = [{"PartNumber": 1, "ETag": part["ETag"]}]
+    s3.complete_multipart_upload(**place, UploadId=upload, MultipartUpload={"Parts": parts})
+    assert "the same bytes" in edge_model("package", digits, "--output", f"s3://{BUCKET}/parts/")[1]
+    s3.put_object(**place, Body=body[:-1] + b"\xff")
+    code, _, err = edge_model("package", digits, "--output", f"s3://{BUCKET}/parts/")
+    assert code == 1
+    assert "expected nothing there, or the same bytes" in err
 
 
 def test_other_bytes_under_the_same_key_are_refused(aws: EmbeddedAws, digits: Path, edge_model: Any) -> None:

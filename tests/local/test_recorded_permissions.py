@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import sys
 import tomllib
@@ -222,7 +223,8 @@ def without_use(record: Record, roles: Sequence[str]) -> list[str]:
 
 def test_the_device_and_every_function_was_recorded(record: Record) -> None:
     silent = [role for role, calls in record.calls.items() if not calls]
-    assert [role for role in silent if "RuleRole" not in role] == []  # what IoT does happens inside the emulator
+    # What IoT does happens inside the emulator, and the pipeline's roles are at work in test_verification.py.
+    assert [role for role in silent if not re.search("RuleRole|Release(Verifier|Restorer)", role)] == []
 
 
 def test_every_recorded_call_has_an_action_and_was_let_through(record: Record) -> None:

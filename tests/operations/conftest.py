@@ -3,13 +3,16 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from local.aws.server import EmbeddedAws
 from operations.target import ENVIRONMENTS, Target
+from operations.verify import Clock
 from stacks.environment import load_environment
 
 ACCOUNT = "444455556666"  # of AWS's documentation too, but not the one that stands for no account
@@ -84,20 +87,34 @@ class Account:
         )
         return str(answer["deploymentId"])
 
-    def report(self, thing: str, deployment_id: str, status: str) -> None:
+    def report(
+        self,
+        thing: str,
+        deployment_id: str,
+        status: str,
+        *,
+        components: Sequence[Mapping[str, Any]] = (),
+        why: str = "",
+    ) -> None:
         """As a nucleus would: the device's state, then that of its deployment."""
+        self.report_state(thing, components)
         data = self.aws.client("iot-data")
+        job = self.aws.client("greengrassv2").get_deployment(deploymentId=deployment_id)["iotJobId"]
+        update = {"status": status, "statusDetails": {"deployment-failure-cause": why} if why else {}}
+        data.publish(topic=f"$aws/things/{thing}/jobs/{job}/update", payload=json.dumps(update).encode())
+
+    def report_state(self, thing: str, components: Sequence[Mapping[str, Any]]) -> None:
+        """What a nucleus says of itself and its components."""
         state = {
             "thing": thing,
             "ggcVersion": "2.14.3",
             "platform": "linux",
             "architecture": "amd64",
             "overallDeviceStatus": "HEALTHY",
-            "components": [],
+            "components": list(components),
         }
-        data.publish(topic=f"$aws/things/{thing}/greengrassv2/health/json", payload=json.dumps(state).encode())
-        job = self.aws.client("greengrassv2").get_deployment(deploymentId=deployment_id)["iotJobId"]
-        data.publish(topic=f"$aws/things/{thing}/jobs/{job}/update", payload=json.dumps({"status": status}).encode())
+        topic = f"$aws/things/{thing}/greengrassv2/health/json"
+        self.aws.client("iot-data").publish(topic=topic, payload=json.dumps(state).encode())
 
     def versions(self) -> list[str]:
         """Names and versions of the namespace's components that there are, without the namespace."""
@@ -112,6 +129,127 @@ class Account:
     def keys(self) -> list[str]:
         listed = self.aws.client("s3").list_objects_v2(Bucket=self.bucket).get("Contents", [])
         return [item["Key"].removeprefix(f"components/{self.namespace}.") for item in listed]
+
+
+DIGEST = "d" * 64
+
+
+class Script:
+    """A clock that moves with its sleeps alone; at each of them the next step is taken."""
+
+    def __init__(self, *steps: Callable[[], object]) -> None:
+        self.seconds = 0.0
+        self._steps = list(steps)
+
+    @property
+    def clock(self) -> Clock:
+        return Clock(now=lambda: self.seconds, sleep=self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        if self._steps:
+            self._steps.pop(0)()
+
+
+@dataclass
+class Released:
+    """An environment that has releases of one component, and devices that are told what to say of them."""
+
+    account: Account
+    moment: float = 0.0
+
+    @property
+    def target(self) -> Target:
+        return self.account.target
+
+    def declare(self, name: str, **outputs: str) -> None:
+        """A stack of the environment with these outputs."""
+        body = {
+            "Resources": {"Wait": {"Type": "AWS::CloudFormation::WaitConditionHandle"}},
+            "Outputs": {key: {"Value": value} for key, value in outputs.items()},
+        }
+        cloudformation, stack = self.account.aws.client("cloudformation"), f"{self.account.namespace}-{name}"
+        act, waiter = cloudformation.create_stack, "stack_create_complete"
+        if self.target.stack_status(stack) is not None:
+            act, waiter = cloudformation.update_stack, "stack_update_complete"
+        if self.target.stack_outputs(stack) == outputs and outputs:
+            return  # CloudFormation refuses an update that changes nothing
+        act(StackName=stack, TemplateBody=json.dumps(body))
+        cloudformation.get_waiter(waiter).wait(StackName=stack, WaiterConfig={"Delay": 0.1, "MaxAttempts": 200})
+
+    def release(self, version: str, *, digest: str = DIGEST) -> str:
+        """Deploy a version to the first group, as the Models and Release stacks do."""
+        self.account.make_version("App", version)
+        self.declare("Models", ModelDigest=digest)
+        made = self.account.make_deployment({"App": version}, target=self.target.first_group_arn)
+        self.declare("Release", DeploymentId=made)
+        return made
+
+    def roll_out(self, version: str) -> str:
+        """Deploy a version to the fleet after the canaries, as the Rollout stack does."""
+        made = self.account.make_deployment({"App": version}, target=self.target.group_arn)
+        self.declare("Rollout", DeploymentId=made)
+        return made
+
+    def component(self, version: str, state: str = "RUNNING") -> dict[str, Any]:
+        name = f"{self.account.namespace}.App"
+        return {"componentName": name, "componentVersion": version, "status": state, "isRoot": True}
+
+    def run(self, thing: str, deployment: str, version: str, *, state: str = "RUNNING") -> None:
+        """The device carries the deployment out."""
+        self.account.report(thing, deployment, "SUCCEEDED", components=[self.component(version, state)])
+
+    def beat(
+        self,
+        thing: str,
+        *,
+        digest: str = DIGEST,
+        predictions: int = 10,
+        failed: int = 0,
+        seconds: float = 0.02,
+        model: str = "digits",
+    ) -> None:
+        """A heartbeat, a second after the one before."""
+        self.moment = max(self.moment + 1, time.time())
+        counted = {"Predictions": predictions, "PredictionsFailed": failed, "InferenceSeconds": seconds}
+        entry = {"ModelVersion": {"S": "1.0"}, "ModelDigest": {"S": digest}, "SignedBy": {"S": "key"}}
+        item = {
+            "DeviceName": {"S": thing},
+            "ReceivedAt": {"N": str(self.moment)},
+            "Timestamp": {"N": str(self.moment)},
+            "AgentVersion": {"S": "1.0"},
+            "Models": {"M": {model: {"M": {**entry, **{key: {"N": str(value)} for key, value in counted.items()}}}}},
+        }
+        self.account.aws.client("dynamodb").put_item(TableName=self.target.environment.heartbeat_table, Item=item)
+
+
+@pytest.fixture
+def make_released(make_account: Callable[..., Account]) -> Callable[..., Released]:
+    """Makes environments that have devices and a table of heartbeats."""
+
+    def make(**overrides: str) -> Released:
+        account = make_account(**overrides)
+        account.make_fleet()
+        account.aws.client("dynamodb").create_table(
+            TableName=account.target.environment.heartbeat_table,
+            AttributeDefinitions=[{"AttributeName": "DeviceName", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "DeviceName", "KeyType": "HASH"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        return Released(account)
+
+    return make
+
+
+@pytest.fixture
+def released(make_released: Callable[..., Released]) -> Released:
+    """One device, no canaries, two heartbeats to verify."""
+    return make_released()
+
+
+@pytest.fixture
+def script() -> type[Script]:
+    return Script
 
 
 @pytest.fixture

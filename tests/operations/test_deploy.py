@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from operations.bootstrap import BOOTSTRAP_PARAMETER, bootstrap_lines
 from operations.cdk import pinned_cdk
-from operations.deploy import deploy
-from operations.errors import RefusedError
-from operations.target import BOOTSTRAP_PARAMETER, ROOT, load_target
+from operations.deploy import deploy, deploy_pipeline
+from operations.errors import OperationError, RefusedError
+from operations.target import ROOT, load_target
+from operations.verify import VerificationError
 
 
 def never(arguments: Sequence[str]) -> None:
@@ -131,3 +133,123 @@ def test_a_missing_cli_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) 
     monkeypatch.setattr("operations.cdk.ROOT", tmp_path)
     with pytest.raises(RefusedError, match=r"the CDK CLI is not installed: .*make setup"):
         pinned_cdk("dev")(["deploy"])
+
+
+CANARIES = {"devices": '["device-1", "device-2"]', "canaries": '["device-1"]'}
+
+
+def run_verifying(account: Any, *, failing: bool = False) -> list[Any]:
+    """The order of what is done: calls of the CDK, and verifications by whether they are of the first group."""
+    done: list[Any] = []
+
+    def verifying(first: bool) -> None:  # noqa: FBT001 -- as it is called
+        done.append(first)
+        if failing:
+            raise VerificationError("t0-canary: wrong digest")
+
+    try:
+        deploy(account.target, cdk=lambda call: done.append(call[1:]), approved=False, verifying=verifying)
+    except OperationError as error:
+        done.append(str(error))
+    return done
+
+
+@pytest.fixture
+def with_canaries(make_account: Any, bootstrapped: Any) -> Any:
+    """An environment with canaries whose stacks are deployed, and whose first device has reported."""
+    assert bootstrapped
+    account = make_account(**CANARIES)
+    account.make_fleet()
+    stack(account, f"{account.namespace}-Fleet")
+    return account
+
+
+def test_the_fleet_follows_when_the_canaries_are_verified(with_canaries: Any) -> None:
+    with_canaries.report_state(with_canaries.target.environment.canary_things[0], [])
+    release = ["dev/Fleet", "dev/Monitoring", "dev/Models", "dev/Release"]
+    assert run_verifying(with_canaries) == [release, True, ["dev/Rollout", "--exclusively"], False]
+
+
+def test_the_fleet_does_not_follow_when_they_are_not(with_canaries: Any) -> None:
+    with_canaries.report_state(with_canaries.target.environment.canary_things[0], [])
+    release, first, message = run_verifying(with_canaries, failing=True)
+    assert (release[-1], first) == ("dev/Release", True)
+    assert message.startswith(
+        "t0-canary: wrong digest\nIt is deployed, and no other group gets it. `make restore ENV=dev`"
+    )
+
+
+def test_without_any_device_nothing_is_verified_yet(with_canaries: Any) -> None:
+    done = run_verifying(with_canaries, failing=True)
+    assert done[1:] == [["dev/Rollout", "--exclusively"]]
+    assert "no core device has reported yet" in with_canaries.said[-1]
+
+
+def test_canaries_that_never_reported_hold_the_fleet_back(with_canaries: Any) -> None:
+    with_canaries.report_state(with_canaries.target.environment.fleet_things[0], [])
+    assert run_verifying(with_canaries, failing=True)[1] is True
+
+
+def test_without_canaries_the_fleet_is_verified(bootstrapped: Any) -> None:
+    stack(bootstrapped, f"{bootstrapped.namespace}-Fleet")
+    bootstrapped.report_state(bootstrapped.target.environment.thing_names[0], [])
+    assert run_verifying(bootstrapped) == [["dev/*"], False]
+
+
+ACCOUNTS = {
+    "EDGE_DELIVERY_ACCOUNT": "444455556666",
+    "EDGE_DEV_ACCOUNT": "444455556666",
+    "EDGE_STAGING_ACCOUNT": "555566667777",
+    "EDGE_PROD_ACCOUNT": "666677778888",
+    "EDGE_PROD_REGION": "eu-west-1",
+    "EDGE_DELIVERY_CONNECTION": f"arn:aws:codeconnections:us-east-1:444455556666:connection/{'0' * 8}-{'0' * 27}",
+}
+
+
+def run_pipeline(account: Any, **variables: str) -> list[list[str]]:
+    calls: list[list[str]] = []
+    deploy_pipeline(
+        cdk=lambda arguments: calls.append(list(arguments)),
+        variables={**ACCOUNTS, **variables},
+        say=account.said.append,
+        approved=False,
+        client=lambda service, _region: account.aws.client(service),
+    )
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"EDGE_DELIVERY_ACCOUNT": ""}, "EDGE_DELIVERY_ACCOUNT must name an account of yours"),
+        ({"EDGE_PROD_ACCOUNT": "111122223333"}, "staging, prod: EDGE_PROD_ACCOUNT must name an account of yours"),
+        ({"EDGE_DELIVERY_CONNECTION": ""}, "EDGE_DELIVERY_CONNECTION is not set: set it to the ARN of a connection"),
+        ({"EDGE_DELIVERY_ACCOUNT": "123456789012"}, r"is 123456789012, but .* account 444455556666 .*AWS_PROFILE"),
+        (
+            {},
+            r"the pipeline: account 444455556666 is not bootstrapped .*\n.*cdk bootstrap aws://444455556666/us-east-1$",
+        ),
+    ],
+)
+def test_a_pipeline_that_cannot_deploy_is_refused(account: Any, variables: dict[str, str], message: str) -> None:
+    with pytest.raises(RefusedError, match=message):
+        run_pipeline(account, **variables)
+
+
+def test_the_pipeline_is_deployed(bootstrapped: Any) -> None:
+    assert run_pipeline(bootstrapped) == [["deploy", "Delivery"]]
+
+
+def test_every_place_is_bootstrapped_once_and_trusts_the_pipeline() -> None:
+    policies = "--cloudformation-execution-policies arn:aws:iam::aws:policy/AdministratorAccess"
+    trust = f"--trust 444455556666 {policies}"
+    assert list(bootstrap_lines(ACCOUNTS)) == [
+        "# the pipeline, dev: with credentials of 444455556666",
+        "node_modules/.bin/cdk bootstrap aws://444455556666/us-east-1",
+        "# staging: with credentials of 555566667777",
+        f"node_modules/.bin/cdk bootstrap aws://555566667777/us-east-1 {trust}",
+        "# artifacts for prod: with credentials of 444455556666",
+        "node_modules/.bin/cdk bootstrap aws://444455556666/eu-west-1",
+        "# prod: with credentials of 666677778888",
+        f"node_modules/.bin/cdk bootstrap aws://666677778888/eu-west-1 {trust}",
+    ]

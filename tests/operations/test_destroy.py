@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Sequence
@@ -147,6 +148,21 @@ def test_certificates_are_released_and_deleted_unless_another_thing_has_them(acc
     left = {item["certificateArn"] for item in iot.list_certificates(pageSize=250)["certificates"]}
     assert left & arns == {shared}
     assert (tmp_path / "own" / "private.pem.key").exists(), "files of people are theirs"
+
+
+def test_a_thing_that_left_the_file_and_still_stands_in_a_stack_loses_its_certificate(account: Any) -> None:
+    iot, thing = account.aws.client("iot"), f"{account.namespace}-former"
+    body = {"Resources": {"Former": {"Type": "AWS::IoT::Thing", "Properties": {"ThingName": thing}}}}
+    cloudformation, name = account.aws.client("cloudformation"), f"{account.namespace}-Fleet"
+    cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(body))
+    waiting = {"Delay": 1, "MaxAttempts": 20}
+    cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig=waiting)
+    certificate = iot.create_keys_and_certificate(setAsActive=True)
+    iot.attach_thing_principal(thingName=thing, principal=certificate["certificateArn"])
+    run(account)
+    assert iot.list_thing_principals(thingName=thing)["principals"] == []
+    left = {item["certificateArn"] for item in iot.list_certificates(pageSize=250)["certificates"]}
+    assert certificate["certificateArn"] not in left
 
 
 def test_a_wrong_answer_changes_nothing(running: Any) -> None:

@@ -16,6 +16,8 @@ from local.aws.server import EmbeddedAws
 from operations.target import ROOT
 
 ACCOUNT, REGION = "444455556666", "us-east-1"
+# As DescribeParameters asks for it.
+LAST_GOOD: list[Any] = [{"Key": "Name", "Option": "Equals", "Values": ["/dev/edge-manager/last-good"]}]
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -66,11 +68,20 @@ def test_deploy_device_destroy_and_deploy_again(aws: EmbeddedAws, tmp_path: Path
     environment = {**aws.environment(), "PATH": path}
     subprocess.run(bootstrap, cwd=ROOT, env=environment, capture_output=True, check=True, timeout=100)
 
-    assert "taking back" not in done(make(aws, "deploy", "dev", "--approve"))
+    first = done(make(aws, "deploy", "dev", "--approve"))
+    assert "taking back" not in first
+    assert "no core device has reported yet, so nothing is verified" in first
     assert stacks(aws) == {"dev-Fleet", "dev-Models", "dev-Monitoring", "dev-Release"}
     deployed = {component["componentName"] for component in components(aws)}
     assert "dev.com.edgemanager.Agent" in deployed
     assert "nothing to do" in done(make(aws, "prune", "dev")), "a fresh deployment names all there is"
+
+    nothing = make(aws, "restore", "dev")
+    assert (nothing.returncode, "there is no last good release to restore" in nothing.stderr) == (1, True)
+    assert "in /dev/edge-manager/last-good" in done(make(aws, "promote", "dev"))
+    assert "dev-fleet: has the last good release" in done(make(aws, "restore", "dev"))
+    denied = make(aws, "verify", "dev", "--assume-roles")
+    assert "AWS: An error occurred (AccessDenied) when calling the AssumeRole" in denied.stderr, "no pipeline, no role"
 
     out = tmp_path / "device-1"
     assert "is active" in done(make(aws, "device", "dev", "device-1", "--out", str(out)))
@@ -84,6 +95,7 @@ def test_deploy_device_destroy_and_deploy_again(aws: EmbeddedAws, tmp_path: Path
     assert (stacks(aws), components(aws)) == (set(), [])
     assert aws.client("iot").list_certificates()["certificates"] == []
     assert aws.client("iot").list_things()["things"] == []
+    assert aws.client("ssm").describe_parameters(ParameterFilters=LAST_GOOD)["Parameters"] == []
     aws.client("s3").put_object(Bucket=kept, Key="sme-capture/evidence", Body=b"kept")
 
     again = done(make(aws, "deploy", "dev", "--approve"))

@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
+from edge_constructs.component_lock import ComponentLock
 from local.aws.policies import Decision, Request, decide, statements_of
 from stacks.application import build_app
+from stacks.components import all_sources, load_sources
+from stacks.environment import load_environment
 from stacks.snapshots import FOLDERS
+from stacks.variants import environment_sources
 
 Template = dict[str, Any]
 
@@ -26,12 +30,39 @@ def assembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def templates(assembly: Path) -> dict[str, Template]:
     """dev's templates by stack."""
-    manifest = json.loads((assembly / "assembly-dev" / "manifest.json").read_text(encoding="utf-8"))
+    return _templates(assembly / "assembly-dev", "dev")
+
+
+@pytest.fixture
+def synthesise_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Template]]]:
+    """Synthesises environments `test` of different texts, one by one, under a lock that knows all of them.
+
+    Returns the templates of each by stack: Fleet, Models, Release.
+    """
+
+    def synthesise(*texts: str) -> list[dict[str, Template]]:
+        folders = [tmp_path / f"environment-{number}" for number in range(len(texts))]
+        for folder, text in zip(folders, texts, strict=True):
+            folder.mkdir()
+            (folder / "test.toml").write_text(text)
+        sources = load_sources()
+        made = [s for f in folders for s in environment_sources(load_environment(f / "test.toml"), sources)]
+        ComponentLock(tmp_path / "lock", {}).renewed([*all_sources(), *made]).write()
+        monkeypatch.setattr("stacks.application.LOCK", tmp_path / "lock")
+        for folder in folders:
+            build_app(outdir=str(folder / "cdk.out"), folders=[folder]).synth()
+        return [_templates(folder / "cdk.out" / "assembly-test", "test") for folder in folders]
+
+    return synthesise
+
+
+def _templates(folder: Path, stage: str) -> dict[str, Template]:
+    artifacts = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["artifacts"].values()
     return {
-        artifact["displayName"].removeprefix("dev/"): json.loads(
-            (assembly / "assembly-dev" / artifact["properties"]["templateFile"]).read_text(encoding="utf-8")
+        artifact["displayName"].removeprefix(f"{stage}/"): json.loads(
+            (folder / artifact["properties"]["templateFile"]).read_text(encoding="utf-8")
         )
-        for artifact in manifest["artifacts"].values()
+        for artifact in artifacts
         if artifact["type"] == "aws:cloudformation:stack"
     }
 

@@ -87,6 +87,18 @@ def test_what_is_not_said_has_edge_managers_defaults(tmp_path: Path) -> None:
         ('canaries = ["c"]\n' + MINIMAL, "canaries: devices of this environment are expected, got c"),
         ('canaries = ["device-1"]\n' + MINIMAL, "at least one of devices is expected to be none, got all of them"),
         ('edge_manager = "other"\n' + MINIMAL, r"edge_manager: should be 'open' or 'sagemaker'; got 'other'"),
+        (MINIMAL + '[packaging]\nkms_key_id = "1234"\n', r"packaging\.kms_key_id: should be the ARN of a key .*'1234'"),
+        (MINIMAL + '[packaging]\nkms_key_id = "alias/aws/s3"\n', "an alias of yours"),
+        (MINIMAL + '[packaging]\nplatform_os = "Linux"\n', "platform_os and platform_architecture together"),
+        (
+            MINIMAL + '[packaging]\nplatform_os = "Linux"\nplatform_architecture = "Windows64_x64"\n',
+            "one of Linux x86_64, Linux ARMV8 as platform_architecture of Linux",
+        ),
+        (
+            MINIMAL + '[packaging]\nplatform_os = "Windows"\nplatform_architecture = "Windows64_x64"\n',
+            r'packaging\.platform_os: "Linux" is expected with edge_manager = "open"',
+        ),
+        (MINIMAL + '[packaging]\nresource_key = "alias/volumes"\n', r"packaging\.resource_key: none is expected"),
         (MINIMAL + "[capture]\nbatch_size = 30\n", "capture.batch_size 30 must be below capture.buffer_size 30"),
         (MINIMAL + "[capture]\nbase64_embed_limit = 4000\n", "3072; got 4000"),
         (MINIMAL + f'[agent]\nunix_socket_name = "/{"x" * 107}"\n', "at most 107 bytes, this one has 108"),

@@ -20,7 +20,8 @@ def fleet(templates: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.fixture
 def device_role(fleet: dict[str, Any], resources: Resources) -> str:
-    (role,) = (id_ for id_, r in resources(fleet, "AWS::IAM::Role").items() if "RoleName" in r["Properties"])
+    roles = resources(fleet, "AWS::IAM::Role").items()
+    (role,) = (id_ for id_, r in roles if r["Properties"].get("RoleName") == "SageMaker-dev-device")
     return role
 
 

@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from edge_constructs.model_folder import load_model_folder
 from edge_package import make_manifest
+from stacks.application import build_app
 from stacks.components import ROOT
 
 ARTIFACTS = "edge-dev-artifacts-111122223333-us-east-1"
@@ -48,6 +55,40 @@ def test_the_job_writes_its_package_and_nothing_else(templates: dict[str, Any], 
         ("greengrass:CreateComponentVersion", "*"),
     ):
         assert not allows(template, role, action, resource), (action, resource)
+
+
+def test_a_model_that_lies_in_s3_is_packaged_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allows: Any, resources: Any
+) -> None:
+    folder = tmp_path / "models" / "digits"
+    folder.mkdir(parents=True)
+    shutil.copy(ROOT / "models" / "digits" / "labels.txt", folder)
+    digest = load_model_folder(ROOT / "models" / "digits").digest
+    text = (ROOT / "models" / "digits" / "model.toml").read_text()
+    (folder / "model.toml").write_text(f'{text}\n[source]\nuri = "s3://weights/digits/"\ndigest = "{digest}"\n')
+    monkeypatch.setattr("stacks.components.ROOT", tmp_path)
+    build_app(outdir=str(tmp_path / "cdk.out"), context={"env": "dev"}).synth()
+    (path,) = (tmp_path / "cdk.out" / "assembly-dev").glob("*Models*.template.json")
+    template = json.loads(path.read_text())
+    (job,) = (r["Properties"] for r in resources(template, "Custom::EdgePackagingJob").values())
+    assert (job["ModelSource"], job["ModelDigest"]) == ("s3://weights/digits/", digest)
+    assert job["Files"] == ["model.onnx", "labels.txt"]
+    (role,) = (id_ for id_ in resources(template, "AWS::IAM::Role") if "HandlerRole" in id_)
+    assert allows(template, role, "s3:GetObject", "arn:aws:s3:::weights/digits/model.onnx")
+    assert not allows(template, role, "s3:GetObject", "arn:aws:s3:::weights/other/model.onnx")
+    assert not allows(template, role, "s3:PutObject", "arn:aws:s3:::weights/digits/model.onnx")
+
+
+def test_another_partition_has_its_own_arns(synthesise_texts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_TEST_REGION", "cn-north-1")
+    (stacks,) = synthesise_texts(
+        'devices = ["device-1"]\n[greengrass]\nnucleus_version = "2.14.3"\ntoken_exchange_service_version = "2.0.3"\n'
+        '[inference]\nmodel = "digits"\n[compilation]\ntarget_device = "rasp4b"\n'
+    )
+    for name, template in stacks.items():
+        assert "arn:aws:" not in json.dumps(template), name
+        if name in {"Fleet", "Models", "Release"}:
+            assert "arn:aws-cn:s3:::" in json.dumps(template), name
 
 
 def test_nothing_is_exported(templates: dict[str, Any]) -> None:

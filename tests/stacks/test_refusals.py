@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from stacks import application
 from stacks.application import INPUT_ERRORS, build_app
-from stacks.components import LOCK
+from stacks.components import LOCK, ROOT
 
 mark = pytest.mark.refusal
 Says = tuple[str, str, str, str]
@@ -30,29 +29,27 @@ model = "digits"
 
 
 @pytest.fixture(name="refused")
-def _refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
+def _refused(tmp_path: Path, lock: Path) -> Refused:
     """Synthesises environments of the given texts by name, and returns what was said."""
+    for name in ("cdk.json", "component_src", "models"):
+        (tmp_path / name).symlink_to(ROOT / name)
 
     def synthesise(files: Mapping[str, str], context: Mapping[str, Any] | None = None) -> str:
         folder = tmp_path / "environments"
         folder.mkdir()
         for name, text in files.items():
             (folder / f"{name}.toml").write_text(text)
-        monkeypatch.setattr(application, "ENVIRONMENTS", folder)
         with pytest.raises(INPUT_ERRORS) as caught:
-            build_app(context=context, outdir=str(tmp_path / "cdk.out"))
+            build_app(context=context, outdir=str(tmp_path / "cdk.out"), root=lock.parent)
         return str(caught.value)
 
     return synthesise
 
 
 @pytest.fixture(name="lock")
-def _lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def _lock(tmp_path: Path) -> Path:
     """A copy of the lock, that the app reads instead."""
-    path = tmp_path / "components.lock"
-    shutil.copy(LOCK, path)
-    monkeypatch.setattr("stacks.application.LOCK", path)
-    return path
+    return Path(shutil.copy(LOCK, tmp_path / "components.lock"))
 
 
 @pytest.mark.parametrize(
@@ -137,6 +134,111 @@ def _lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_an_environment_file(refused: Refused, refusal: Callable[..., None], text: str, says: Says) -> None:
     refusal(refused({"test": text}), says)
+
+
+SAGEMAKER = 'edge_manager = "sagemaker"\n'
+ACKNOWLEDGED = SAGEMAKER + "acknowledge_discontinued = true\n"
+COMPILED = MINIMAL + '[compilation]\ntarget_device = "rasp4b"\n'
+DETECTION = '[detection]\nmodel = "digitdetector"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        pytest.param(
+            SAGEMAKER + COMPILED,
+            (
+                'edge_manager = "sagemaker"',
+                "acknowledge_discontinued = true",
+                "discontinued",
+                'use edge_manager = "open"',
+            ),
+            marks=mark("Mode", "a discontinued service without an acknowledgement"),
+        ),
+        pytest.param(
+            ACKNOWLEDGED + MINIMAL,
+            ('edge_manager = "sagemaker"', "a table [compilation] is expected", "got none", "[compilation]"),
+            marks=mark("Mode", "Edge Manager's packaging without a compilation"),
+        ),
+        pytest.param(
+            MINIMAL + "[agent]\ndeployment_enable = true\n",
+            ("agent.deployment_enable", "false is expected", "got true", "as Greengrass components"),
+            marks=mark("Mode", "Edge Manager's own deployments in open mode"),
+        ),
+        pytest.param(
+            MINIMAL + '[compilation]\nframework = "ONNX"\n',
+            ("compilation", "is expected", "none", "either target_device or target_platform"),
+            marks=mark("Compilation", "no target"),
+        ),
+        pytest.param(
+            COMPILED + 'framework = "SKLEARN"\n',
+            ("compilation.framework", "is expected", "got SKLEARN", "export the model to ONNX"),
+            marks=mark("Compilation", "a framework without a documented layout"),
+        ),
+        pytest.param(
+            COMPILED + 'framework = "TFLITE"\n',
+            ("model digits", "one .tflite file is expected", "got model.onnx", "name the framework"),
+            marks=mark("Compilation", "files of another framework"),
+        ),
+        pytest.param(
+            COMPILED + "data_input_config = '{\"image\": [1, 1, 8, 8]}'\n" + DETECTION,
+            ("compilation.data_input_config", "none is expected", "one shape does not fit two models", "leave it out"),
+            marks=mark("Compilation", "one shape for two models"),
+        ),
+        pytest.param(
+            COMPILED + "data_input_config = '[1, 1, 8, 8]'\n",
+            ("data_input_config", "is expected", "got '[1, 1, 8, 8]'", "such as"),
+            marks=mark("Compilation", "a shape without its input's name"),
+        ),
+        pytest.param(
+            MINIMAL + '[packaging]\nkms_key_id = "1234abcd"\n',
+            ("packaging.kms_key_id", "should be the ARN", "got '1234abcd'", "an alias of yours"),
+            marks=mark("Packaging", "a key by its id alone"),
+        ),
+        pytest.param(
+            MINIMAL + '[packaging]\nplatform_os = "Linux"\n',
+            ("packaging", "should have", "'Linux' and None", "platform_os and platform_architecture together"),
+            marks=mark("Packaging", "half a platform"),
+        ),
+        pytest.param(
+            MINIMAL + '[packaging]\nresource_key = "alias/volumes"\n',
+            ("packaging.resource_key", "none is expected", "got alias/volumes", "remove it"),
+            marks=mark("Packaging", "a volume's key in open mode"),
+        ),
+        pytest.param(
+            MINIMAL + '[packaging]\nplatform_os = "Windows"\nplatform_architecture = "Windows64_x64"\n',
+            ("packaging.platform_os", '"Linux" is expected', 'got "Windows"', "leave the platform out"),
+            marks=mark("Packaging", "Windows in open mode"),
+        ),
+        pytest.param(
+            MINIMAL + DETECTION.replace("digitdetector", "digits"),
+            ("models/digits/model.toml", 'expected "object-detection"', 'got "image-classification"', "correct task"),
+            marks=mark("Detection", "a classifier as the detector"),
+        ),
+        pytest.param(
+            MINIMAL + DETECTION.replace("digitdetector", "faces"),
+            ("models/faces/model.toml", "expected a file", "got none", "correct the model's name"),
+            marks=mark("Detection", "a detector that does not exist"),
+        ),
+    ],
+)
+def test_modes_jobs_and_detection(refused: Refused, refusal: Callable[..., None], text: str, says: Says) -> None:
+    refusal(refused({"test": text}), says)
+
+
+@pytest.mark.refusal("Mode", "a region that Edge Manager never had")
+def test_a_region_without_edge_manager(
+    refused: Refused, refusal: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_TEST_REGION", "eu-north-1")
+    message = refused({"test": ACKNOWLEDGED + COMPILED})
+    refusal(message, ('edge_manager = "sagemaker"', "one of us-east-1", "got eu-north-1", "a region of Edge Manager"))
+
+
+@pytest.mark.refusal("Lock", "settings that make a variant without a version")
+def test_a_variant_without_a_version(refused: Refused, refusal: Callable[..., None]) -> None:
+    says = ("com.edgemanager.model.digits@rasp4b-", "has no version yet", "no version", "run `make lock`")
+    refusal(refused({"test": COMPILED}), says)
 
 
 @pytest.mark.refusal("Environment file", "two environments in the same place")

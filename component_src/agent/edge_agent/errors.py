@@ -21,7 +21,7 @@ class AlreadyExistsError(RefusedError):
 
 
 class FailedPreconditionError(RefusedError):
-    """The package cannot be loaded as it is."""
+    """The package, the network or the disk is not as it must be."""
 
 
 class UntrustedPackageError(FailedPreconditionError):

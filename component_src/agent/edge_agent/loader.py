@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 from edge_agent.engines import Engine, EngineOptions, open_engine
 from edge_agent.errors import UntrustedPackageError
@@ -17,6 +17,7 @@ from edge_package import (
     Package,
     PackageError,
     Signature,
+    measure_package_file,
     read_package,
     read_package_file,
 )
@@ -37,7 +38,7 @@ class LoaderOptions:
         root_certs: The directory of public keys; None when there is none.
         public_keys: More of them: each a SubjectPublicKeyInfo in base64.
         require_signature: Whether a package without a verified signature is refused.
-        package_max_bytes: How many bytes a package file may unpack to.
+        package_max_bytes: How many bytes the files of a package file may have together.
     """
 
     engine: EngineOptions
@@ -54,11 +55,13 @@ class Opened:
     Attributes:
         manifest: Of its package.
         engine: What runs it.
+        size: Bytes of the package's files.
         signed_by: The file of the public key that verified its signature; empty when none did.
     """
 
     manifest: Manifest
     engine: Engine
+    size: int
     signed_by: str
 
 
@@ -72,8 +75,12 @@ class Loader:
     def __init__(self, options: LoaderOptions) -> None:
         self.options = options
 
-    def open(self, path: Path) -> Opened:
+    def open(self, path: Path, *, reserve: Callable[[int], None] = lambda _size: None) -> Opened:
         """Open an unpacked package's directory, or a package file.
+
+        Args:
+            path: The package.
+            reserve: Is told the bytes of the package's files before any of them is held, and may refuse.
 
         Raises:
             FileNotFoundError: There is neither.
@@ -84,11 +91,19 @@ class Loader:
         """
         options = self.options
         is_file = path.is_file()
-        package = read_package_file(path, max_bytes=options.package_max_bytes) if is_file else read_package(path)
+        size = measure_package_file(path, max_bytes=options.package_max_bytes) if is_file else _measure(path)
+        reserve(size)
+        package = read_package_file(path, max_bytes=size) if is_file else read_package(path)
+        if sum(entry.size for entry in package.manifest.files) > size:
+            raise PackageError(f"{path}: expected at most the {size} bytes that it began with, it grew; load it again")
         signature = path.with_name(path.name + SIGNATURE_SUFFIX) if is_file else path / SIGNATURE_NAME
         signed_by = _signer(package, signature, options)
         engine = open_engine(package.contents, options.engine, signed=bool(signed_by))
-        return Opened(manifest=package.manifest, engine=engine, signed_by=signed_by)
+        return Opened(manifest=package.manifest, engine=engine, size=size, signed_by=signed_by)
+
+
+def _measure(directory: Path) -> int:
+    return sum(one.lstat().st_size for one in directory.rglob("*") if one.is_file())
 
 
 def _signer(package: Package, path: Path, options: LoaderOptions) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import re
 import threading
@@ -45,7 +46,7 @@ class LoadedModel:
         name: The packaged model's name.
         version: The packaged model's version.
         digest: SHA-256 of the package's canonical manifest.
-        size: Bytes of the package's files: what it counts for in the bound of memory.
+        size: Bytes of the package's files, unpacked: what it counts for in the bound of memory.
         signed_by: The file of the public key that verified its signature; empty when none did.
         session: What runs it.
     """
@@ -66,7 +67,7 @@ class ModelRegistry:
     Args:
         work: The directory that relative urls are relative to.
         max_models: How many models may be loaded at the same time.
-        max_bytes: How many bytes the packages of all loaded models may have together.
+        max_bytes: How many bytes the unpacked packages of all loaded models may have together.
         loader: What opens packages.
     """
 
@@ -97,7 +98,7 @@ class ModelRegistry:
                 "with hyphens only between them"
             )
         path = self._path(url)
-        with self._reserved(handle, _size(path)):
+        with self._taken(handle), _refusing(handle, url):
             started = time.monotonic()
             model = self._read(handle, url, path)
             with self._lock:
@@ -142,8 +143,8 @@ class ModelRegistry:
             return [self._models[handle] for handle in sorted(self._models)]
 
     @contextlib.contextmanager
-    def _reserved(self, handle: str, size: int) -> Iterator[None]:
-        # Loading takes long and happens outside of the lock; handle and memory are taken meanwhile.
+    def _taken(self, handle: str) -> Iterator[None]:
+        # Loading takes long and happens outside of the lock; the handle, and then the memory, are taken meanwhile.
         with self._lock:
             if handle in self._models or handle in self._loading:
                 raise AlreadyExistsError(f"model {handle!r}: it is loaded already; unload it first to load it anew")
@@ -152,6 +153,15 @@ class ModelRegistry:
                     f"model {handle!r}: expected at most {self.max_models} models (MaxModels), all are loaded; "
                     "unload one first"
                 )
+            self._loading[handle] = 0
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._loading[handle]
+
+    def _reserve(self, handle: str, size: int) -> None:
+        with self._lock:
             used = sum(model.size for model in self._models.values()) + sum(self._loading.values())
             if used + size > self.max_bytes:
                 raise ResourceExhaustedError(
@@ -159,32 +169,16 @@ class ModelRegistry:
                     f"{used} of {self.max_bytes} (ModelMemoryMaxBytes) are in use; unload a model first"
                 )
             self._loading[handle] = size
-        try:
-            yield
-        finally:
-            with self._lock:
-                del self._loading[handle]
 
     def _read(self, handle: str, url: str, path: Path) -> LoadedModel:
-        try:
-            opened = self._loader.open(path)
-        except FileNotFoundError as error:
-            raise NotFoundError(f"model {handle!r}: {error}") from None
-        except (PackageError, UntrustedPackageError) as error:
-            raise UntrustedPackageError(f"model {handle!r} at {url}: {error}") from error
-        except FailedPreconditionError as error:
-            raise FailedPreconditionError(f"model {handle!r} at {url}: {error}") from error
-        except OSError as error:
-            raise UnreadablePackageError(f"model {handle!r} at {url}: the package cannot be read: {error}") from error
-        except MemoryError:
-            raise ResourceExhaustedError(f"model {handle!r} at {url}: expected memory for it, there is none") from None
+        opened = self._loader.open(path, reserve=functools.partial(self._reserve, handle))
         return LoadedModel(
             handle=handle,
             url=url,
             name=opened.manifest.model_name,
             version=opened.manifest.model_version,
             digest=opened.manifest.digest,
-            size=sum(entry.size for entry in opened.manifest.files),
+            size=opened.size,
             signed_by=opened.signed_by,
             session=opened.engine,
         )
@@ -204,8 +198,17 @@ class ModelRegistry:
         return NotFoundError(f"model {handle!r:.300}: no model is loaded under this handle; call LoadModel first")
 
 
-def _size(path: Path) -> int:
-    """Bytes that would be read; what cannot be looked at is left to the reading, which says why."""
-    with contextlib.suppress(OSError):
-        return sum(one.stat().st_size for one in ([path] if path.is_file() else path.rglob("*")) if one.is_file())
-    return 0
+@contextlib.contextmanager
+def _refusing(handle: str, url: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFoundError(f"model {handle!r}: {error}") from None
+    except (PackageError, UntrustedPackageError) as error:
+        raise UntrustedPackageError(f"model {handle!r} at {url}: {error}") from error
+    except FailedPreconditionError as error:
+        raise FailedPreconditionError(f"model {handle!r} at {url}: {error}") from error
+    except OSError as error:
+        raise UnreadablePackageError(f"model {handle!r} at {url}: the package cannot be read: {error}") from error
+    except MemoryError:
+        raise ResourceExhaustedError(f"model {handle!r} at {url}: expected memory for it, there is none") from None

@@ -10,7 +10,7 @@ import math
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 import grpc
 import numpy as np
@@ -28,10 +28,11 @@ from edge_contract.shared_tensors import THRESHOLD_BYTES, SharedTensorRing
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
 _POLL_SECONDS = 0.05
+_T = TypeVar("_T")
 _PREDICT = f"/{agent_pb2.DESCRIPTOR.services_by_name['Agent'].full_name}/Predict"
 #: How an agent answers that cannot read our shared memory: it knows none, runs as another user, or in a container.
 _NO_SHARED_MEMORY = frozenset(
@@ -220,18 +221,22 @@ class AgentClient:
             TensorError: An array has a type that the contract does not know.
         """
         seconds = self._timeout if timeout is None else timeout
+        return self._sharing(inputs.values(), lambda ring: self._predict_with(name, inputs, seconds, ring))
+
+    def _sharing(self, arrays: Iterable[np.ndarray[Any, Any]], call: Callable[[SharedTensorRing | None], _T]) -> _T:
+        """Call with shared memory when a large array is worth it, and without when this agent cannot read it."""
         ring = self._ring
-        if ring is not None and any(array.nbytes >= THRESHOLD_BYTES for array in inputs.values()):
-            try:
-                return self._predict_with(name, inputs, seconds, ring)
-            except AgentError as error:
-                if error.code not in _NO_SHARED_MEMORY:
-                    raise
-            outputs = self._predict_with(name, inputs, seconds, None)
-            self._ring = None  # the request was right: it is the shared memory that this agent cannot read
-            ring.close()
-            return outputs
-        return self._predict_with(name, inputs, seconds, None)
+        if ring is None or all(array.nbytes < THRESHOLD_BYTES for array in arrays):
+            return call(None)
+        try:
+            return call(ring)
+        except AgentError as error:
+            if error.code not in _NO_SHARED_MEMORY:
+                raise
+        answer = call(None)
+        self._ring = None  # the request was right: it is the shared memory that this agent cannot read
+        ring.close()
+        return answer
 
     def _predict_with(
         self,
@@ -278,14 +283,21 @@ class AgentClient:
             model_name=model,
             model_handle=model,
             capture_id=capture_id,
-            input_tensors=tensors.to_tensors(inputs),
-            output_tensors=tensors.to_tensors(outputs),
             inputs=[_auxiliary(item) for item in auxiliary_inputs],
             outputs=[_auxiliary(item) for item in auxiliary_outputs],
         )
         if inference_timestamp is not None:
             request.inference_timestamp.CopyFrom(_timestamp(inference_timestamp))
-        self._call("CaptureData", request)
+
+        def capture(ring: SharedTensorRing | None) -> None:
+            with contextlib.ExitStack() as borrowed:
+                for field, arrays in (("input_tensors", inputs), ("output_tensors", outputs)):
+                    request.ClearField(field)
+                    for name, array in arrays.items():
+                        getattr(request, field).append(wire.to_message(_place(name, array, ring, borrowed)))
+                self._call("CaptureData", request)
+
+        self._sharing([*inputs.values(), *outputs.values()], capture)
 
     def capture_status(self, capture_id: str) -> CaptureStatus:
         """Ask how far a capture has come."""

@@ -127,12 +127,7 @@ def to_tensor(name: str, array: np.ndarray[Any, Any]) -> agent_pb2.Tensor:
     Raises:
         TensorError: The contract cannot carry it.
     """
-    data_type = check_array(name, array)
-    # tobytes() writes C order whatever the strides; astype only copies where the byte order differs.
-    return agent_pb2.Tensor(
-        tensor_metadata=agent_pb2.TensorMetadata(name=name.encode(), data_type=data_type, shape=array.shape),
-        byte_data=array.astype(DTYPES[data_type], copy=False).tobytes(),
-    )
+    return wire.to_message(to_wire(name, array))
 
 
 def to_wire(name: str, array: np.ndarray[Any, Any]) -> wire.Tensor:
@@ -205,8 +200,3 @@ def from_wire(tensor: wire.Tensor) -> tuple[str, np.ndarray[Any, np.dtype[Any]]]
             f"{'byte_data' if tensor.data is not None else 'no byte_data'}"
         )
     return name, to_array(tensor.data, name=name, data_type=tensor.data_type, shape=tensor.shape)
-
-
-def to_tensors(arrays: Mapping[str, np.ndarray[Any, Any]]) -> list[agent_pb2.Tensor]:
-    """Write named arrays for the wire, in their order."""
-    return [to_tensor(name, array) for name, array in arrays.items()]

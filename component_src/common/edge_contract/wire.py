@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
+from edge_contract import agent_pb2
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from edge_contract import agent_pb2
 
 #: What holds a tensor's bytes; a view is one of single bytes.
 Buffer = Union[bytes, memoryview]
@@ -124,6 +125,15 @@ def from_message(tensor: agent_pb2.Tensor) -> Tensor:
         data=tensor.byte_data if kind == "byte_data" else None,
         shared_memory=to_shared_memory(shared) if kind == "shared_memory_handle" else None,
     )
+
+
+def to_message(tensor: Tensor) -> agent_pb2.Tensor:
+    """Write a tensor for a message that protobuf writes."""
+    metadata = agent_pb2.TensorMetadata(name=tensor.name, data_type=tensor.data_type, shape=tensor.shape)  # type: ignore[arg-type] # an enum's number
+    if tensor.shared_memory is None:
+        return agent_pb2.Tensor(tensor_metadata=metadata, byte_data=bytes(tensor.data or b""))
+    place = agent_pb2.SharedMemoryHandle(**tensor.shared_memory._asdict())
+    return agent_pb2.Tensor(tensor_metadata=metadata, shared_memory_handle=place)
 
 
 def to_shared_memory(handle: agent_pb2.SharedMemoryHandle) -> SharedMemory:

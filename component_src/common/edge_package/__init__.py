@@ -3,8 +3,8 @@
 
 from edge_package.errors import PackageError
 from edge_package.manifest import MANIFEST_NAME, FileEntry, Manifest
-from edge_package.package import Package, build_package, make_manifest, read_package, write_directory
-from edge_package.package_file import read_package_file
+from edge_package.package import Package, make_manifest, read_package, write_directory
+from edge_package.package_file import measure_package_file, read_package_file
 from edge_package.signature import SIGNATURE_NAME, SIGNATURE_SUFFIX, Signature
 
 __all__ = [
@@ -16,8 +16,8 @@ __all__ = [
     "Package",
     "PackageError",
     "Signature",
-    "build_package",
     "make_manifest",
+    "measure_package_file",
     "read_package",
     "read_package_file",
     "write_directory",

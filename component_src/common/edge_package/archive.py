@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edge_package.atomic import written_whole
 from edge_package.errors import PackageError
-from edge_package.manifest import check_path
+from edge_package.manifest import check_relative
 
 _DATE = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can hold
 _UNIX = 3
@@ -77,7 +77,7 @@ def write_zip(files: Mapping[str, FileContent], target: Path) -> str:
     """
     with written_whole(target) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(files):
-            check_path(path)
+            check_relative(path)
             member = zipfile.ZipInfo(path, _DATE)
             member.create_system = _UNIX
             member.external_attr = (0o100000 | files[path].mode) << 16

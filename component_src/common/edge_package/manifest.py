@@ -24,6 +24,8 @@ SCHEMA_VERSION = "1"
 _MODEL_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _MODEL_VERSION = re.compile(r"[a-zA-Z0-9 _.]{1,30}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# The manifest, and the signature that the model component puts beside it.
+_RESERVED = (MANIFEST_NAME, f"{MANIFEST_NAME}.sig")
 
 
 @dataclass(frozen=True)
@@ -126,10 +128,29 @@ class Manifest:
 
 
 def check_path(path: str) -> None:
-    """Refuse a path that could leave the package's directory or mean different files on different systems.
+    """Refuse a path that a package cannot hold.
+
+    Beside what `check_relative` refuses, these are names with a leading dot, which the shell's `*` of the installation
+    would leave behind, and those of the manifest and its signature.
 
     Raises:
         PackageError: the path is not a relative POSIX path of ordinary names.
+    """
+    check_relative(path)
+    if any(part.startswith(".") for part in path.split("/")):
+        raise PackageError(
+            f"package path {path!r}: names without a leading dot are expected, as an installation leaves hidden files "
+            "behind: rename that file or folder"
+        )
+    if path.casefold() in _RESERVED:
+        raise PackageError(f"package path {path!r} is the manifest's own name, or its signature's: rename that file")
+
+
+def check_relative(path: str) -> None:
+    """Refuse a path that could leave its directory or mean different files on different systems.
+
+    Raises:
+        PackageError: the path is not a relative POSIX path.
     """
     if not isinstance(path, str):
         raise PackageError(f"a package path must be a string, got {path!r}")
@@ -139,8 +160,6 @@ def check_path(path: str) -> None:
             f"package path {path!r}: a relative path is expected, without '..', empty parts, backslashes, colons or "
             "control characters"
         )
-    if path.casefold() == MANIFEST_NAME:
-        raise PackageError(f"package path {path!r} is the manifest's own name: rename that file")
 
 
 def _check_keys(value: Any, expected: set[str], *, where: str) -> None:

@@ -3,18 +3,15 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import os
 import stat
-import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Callable, Union
 
-from edge_package.atomic import written_whole
 from edge_package.errors import PackageError
 from edge_package.manifest import MANIFEST_NAME, FileEntry, Manifest, check_path
 from edge_package.signature import SIGNATURE_NAME
@@ -43,33 +40,6 @@ def make_manifest(*, model_name: str, model_version: str, files: Mapping[str, So
         check_path(path)
     entries = tuple(_describe(path, source) for path, source in files.items())
     return Manifest(model_name=model_name, model_version=model_version, files=entries)
-
-
-def build_package(*, model_name: str, model_version: str, files: Mapping[str, Source], target: Path) -> Manifest:
-    """Write the flat package archive `target` (tar.gz) and return its manifest.
-
-    The same files give the same bytes: fixed order, owner, mode and time. gzip only frames: trained weights hardly
-    shrink, and deflate's output differs between zlib versions. `target` appears whole or not at all.
-
-    Raises:
-        PackageError: a name breaks the rules, or a source changed between its two readings.
-    """
-    manifest = make_manifest(model_name=model_name, model_version=model_version, files=files)
-    with (
-        written_whole(target) as stream,
-        gzip.GzipFile("", "wb", 0, stream, mtime=0) as zipped,
-        tarfile.open(fileobj=zipped, mode="w", format=tarfile.USTAR_FORMAT) as tar,
-    ):
-        for entry in manifest.files:
-            with _open(files[entry.path]) as source:
-                hashed = _HashingReader(source)
-                tar.addfile(_member(entry.path, entry.size), hashed)
-                if hashed.digest() != entry.sha256:
-                    raise PackageError(f"{entry.path!r} changed while it was packaged; package again")
-        # Last: whoever unpacks only a part of the archive is left without a manifest, and so without a package.
-        canonical = manifest.canonical()
-        tar.addfile(_member(MANIFEST_NAME, len(canonical)), io.BytesIO(canonical))
-    return manifest
 
 
 def write_directory(*, model_name: str, model_version: str, files: Mapping[str, Source], target: Path) -> Manifest:
@@ -174,26 +144,3 @@ def _describe(path: str, source: Source) -> FileEntry:
             digest.update(chunk)
             size += len(chunk)
     return FileEntry(path=path, size=size, sha256=digest.hexdigest())
-
-
-def _member(path: str, size: int) -> tarfile.TarInfo:
-    member = tarfile.TarInfo(path)
-    member.size = size
-    member.mode = 0o644
-    return member
-
-
-class _HashingReader:
-    """Hashes what passes, so that the digest is of the bytes that went into the archive."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._digest = hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        chunk = self._stream.read(size)
-        self._digest.update(chunk)
-        return chunk
-
-    def digest(self) -> str:
-        return self._digest.hexdigest()

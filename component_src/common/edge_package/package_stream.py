@@ -7,8 +7,11 @@ import gzip
 import hashlib
 import tarfile
 import zlib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import IO, Any, Protocol
 
+from edge_package.atomic import written_whole
 from edge_package.errors import PackageError
 from edge_package.manifest import MANIFEST_NAME, FileEntry, Manifest, check_path
 from edge_package.stored_gzip import StoredGzipWriter
@@ -112,6 +115,26 @@ class PackageWriter:
 
     def _pad(self) -> None:
         self._write(bytes(-self._size % tarfile.BLOCKSIZE))
+
+
+def build_package(*, model_name: str, model_version: str, files: Mapping[str, Path], target: Path) -> Manifest:
+    """Write the package of files on this machine.
+
+    Args:
+        model_name: name of the model.
+        model_version: its version.
+        files: where each path of the package lies.
+        target: the package file; it appears whole or not at all.
+
+    Raises:
+        PackageError: a name breaks the rules, or a file changed while it was read.
+    """
+    with written_whole(target) as stream:
+        writer = PackageWriter(stream, model_name=model_name, model_version=model_version)
+        for path in sorted(files):
+            with files[path].open("rb") as source:
+                writer.add(path, files[path].stat().st_size, source)
+        return writer.finish()
 
 
 def check_package_stream(stream: Readable, *, source: str) -> Manifest:

@@ -3,14 +3,17 @@
 
 The signature proper is ECDSA on NIST P-256 with SHA-256 over the canonical manifest, DER-encoded: what KMS's `Sign`
 returns for `ECDSA_SHA_256`, given the model digest as `MessageType=DIGEST`. The manifest names the digest of every
-file, so the one signature covers them all.
+file, so the one signature covers them all. The document ends in a checksum of itself: who signed is only told to
+people, and yet no flipped byte of it passes.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edge_package.errors import PackageError
@@ -23,7 +26,7 @@ SIGNATURE_NAME = MANIFEST_NAME + SIGNATURE_SUFFIX
 ALGORITHM = "ECDSA_SHA_256"
 LONGEST_DOCUMENT = 8192
 
-_KEYS = {"algorithm", "key_id", "manifest_sha256", "signature"}
+_KEYS = {"algorithm", "key_id", "manifest_sha256", "sha256", "signature"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Signature:
             "manifest_sha256": self.manifest_sha256,
             "signature": base64.b64encode(self.value).decode("ascii"),
         }
-        return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode("ascii")
+        return _canonical({**fields, "sha256": hashlib.sha256(_canonical(fields)).hexdigest()})
 
     @classmethod
     def parse(cls, content: bytes, *, source: str) -> Signature:
@@ -73,7 +76,17 @@ class Signature:
             value = base64.b64decode(fields["signature"], validate=True)
         except (binascii.Error, ValueError) as error:
             raise PackageError(f"{source}: signature: expected base64: {error}") from None
-        return cls(key_id=fields["key_id"], manifest_sha256=fields["manifest_sha256"], value=value)
+        signature = cls(key_id=fields["key_id"], manifest_sha256=fields["manifest_sha256"], value=value)
+        if signature.document() != content:
+            raise PackageError(
+                f"{source}: expected the document as it was written (checksum, order, no white space), got a "
+                "changed one; fetch it again"
+            )
+        return signature
+
+
+def _canonical(fields: Mapping[str, str]) -> bytes:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 
 def _texts(content: bytes) -> dict[str, str]:

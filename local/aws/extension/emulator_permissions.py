@@ -4,6 +4,7 @@
 
 import http
 import json
+import re
 import urllib.parse
 from collections.abc import Callable
 from typing import Any
@@ -19,13 +20,44 @@ Handler = Callable[..., Any]
 
 def install(log: CallLog) -> None:
     """Enforces the IAM policies of every caller but the root, and writes every call into ``log``."""
-    # ministack does not know the service; the resource of its calls is always "*" here.
+    # ministack does not know the service.
     iam_actions.SERVICE_TO_IAM_NAMESPACE["greengrass"] = "greengrass"
     iam_actions._BOTOCORE_SERVICE_MAP["greengrass"] = ["greengrassv2"]
     app.SERVICE_HANDLERS["s3"] = _hiding_missing_objects(app.SERVICE_HANDLERS["s3"])
     iam_actions.request_tag_context = _with_metric_namespace(iam_actions.request_tag_context)
+    iam_actions.extract_resource_arn = _with_greengrass_resources(iam_actions.extract_resource_arn)
+    iam_evaluator._resolve_condition_key = _with_role_as_principal(iam_evaluator._resolve_condition_key)
     _enforce()
     _record(log)
+
+
+def _with_role_as_principal(inner: Callable[..., Any]) -> Callable[..., Any]:
+    """As in AWS, `aws:PrincipalArn` is the role of who assumed one; ministack says which session of it."""
+
+    def resolve(key: str, context: Any) -> Any:
+        value = inner(key, context)
+        session = re.fullmatch(r"arn:aws:sts::(\d{12}):assumed-role/([^/]+)/.+", str(value))
+        if key.lower() != "aws:principalarn" or session is None:
+            return value
+        return f"arn:aws:iam::{session[1]}:role/{session[2]}"
+
+    return resolve
+
+
+def _with_greengrass_resources(inner: Callable[..., str]) -> Callable[..., str]:
+    """Names what a request to Greengrass is about, where its operation takes a resource: its path tells."""
+
+    def resource(service: str, *request: Any) -> str:
+        if service != "greengrass":
+            return inner(service, *request)
+        _method, path, *_content, region, account = request
+        kind, _, name = urllib.parse.unquote(path).removeprefix("/greengrass/v2/").partition("/")
+        name = name.removesuffix("/effectiveDeployments").removesuffix("/installedComponents").removesuffix("/cancel")
+        if kind not in {"coreDevices", "deployments"} or not name:
+            return "*"
+        return f"arn:aws:greengrass:{region}:{account}:{kind}:{name}"
+
+    return resource
 
 
 def _with_metric_namespace(inner: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:

@@ -78,7 +78,7 @@ class Agent(agent_pb2_grpc.AgentServicer):
         self._act("Predict", context)
         if request.handle not in self.models:
             context.abort(Code.NOT_FOUND, "not loaded")
-        return agent_pb2.PredictResponse(tensors=tensors.to_tensors({"p": np.ones((1, 2), np.float32)}))
+        return agent_pb2.PredictResponse(tensors=[tensors.to_tensor("p", np.ones((1, 2), np.float32))])
 
     def CaptureData(self, request: Any, context: Any) -> Any:
         self._act("CaptureData", context)

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-import io
 import os
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,13 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_package import MANIFEST_NAME, FileEntry, Manifest, PackageError, build_package, read_package, write_directory
+from edge_package import (
+    MANIFEST_NAME,
+    SIGNATURE_NAME,
+    FileEntry,
+    Manifest,
+    PackageError,
+    read_package,
+    write_directory,
+)
 from edge_package.manifest import check_path
 
 FILES = {"model.onnx": b"weights" * 1000, "labels.txt": b"0\n1\n", "extra/notes": b""}
 
-_part = st.text("abcdefghXYZ019._-", min_size=1, max_size=8).filter(lambda part: part not in {".", ".."})
-_path = st.lists(_part, min_size=1, max_size=3).map("/".join).filter(lambda path: path != MANIFEST_NAME)
+_part = st.text("abcdefghXYZ019._-", min_size=1, max_size=8).filter(lambda part: not part.startswith("."))
+_path = st.lists(_part, min_size=1, max_size=3).map("/".join)
+_hidden = st.text("abcXYZ019._-", max_size=8).map(".{}".format)
 _entries = st.lists(
     st.builds(
         FileEntry, path=_path, size=st.integers(0, 2**40), sha256=st.text("0123456789abcdef", min_size=64, max_size=64)
@@ -54,6 +61,25 @@ def test_a_path_that_could_leave_the_package_is_refused(path: str) -> None:
         check_path(path)
 
 
+@given(st.lists(_part, max_size=2), _hidden, st.lists(_part, max_size=2))
+def test_a_name_with_a_leading_dot_is_refused_wherever_it_stands(
+    before: list[str], name: str, after: list[str]
+) -> None:
+    path = "/".join([*before, name, *after])
+    with pytest.raises(PackageError, match="package path"):
+        check_path(path)
+    with pytest.raises(PackageError, match="package path"):
+        FileEntry(path, 0, "0" * 64)
+
+
+@given(st.sampled_from([MANIFEST_NAME, SIGNATURE_NAME]), st.lists(st.booleans(), min_size=30, max_size=30))
+def test_the_names_of_manifest_and_signature_are_taken_in_any_case(name: str, upper: list[bool]) -> None:
+    path = "".join(letter.upper() if raised else letter for letter, raised in zip(name, upper, strict=False))
+    with pytest.raises(PackageError, match="the manifest's own name, or its signature's"):
+        check_path(path)
+    check_path(f"folder/{name}")
+
+
 @pytest.mark.parametrize(
     ("name", "version", "expected"),
     [
@@ -73,31 +99,6 @@ def test_paths_that_differ_in_case_alone_are_refused() -> None:
         Manifest(
             model_name="digits", model_version="1", files=(FileEntry("a", 0, "0" * 64), FileEntry("A", 0, "0" * 64))
         )
-
-
-def test_the_archive_is_flat_deterministic_and_verifies_after_unpacking(tmp_path: Path) -> None:
-    first, second = tmp_path / "digits-1.0.tar.gz", tmp_path / "again.tar.gz"
-    manifest = build_package(model_name="digits", model_version="1.0", files=FILES, target=first)
-    build_package(model_name="digits", model_version="1.0", files=dict(reversed(FILES.items())), target=second)
-    assert first.read_bytes() == second.read_bytes()
-    with tarfile.open(first) as tar:
-        assert tar.getnames() == [*sorted(FILES), MANIFEST_NAME]
-        tar.extractall(tmp_path / "unpacked", filter="data")
-    package = read_package(tmp_path / "unpacked")
-    assert package.manifest == manifest
-    assert package.contents == FILES
-
-
-def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
-    contents = iter([b"first reading", b"second reading"])
-    with pytest.raises(PackageError, match="changed while"):
-        build_package(
-            model_name="digits",
-            model_version="1",
-            files={"model": lambda: io.BytesIO(next(contents))},
-            target=tmp_path / "p.tar.gz",
-        )
-    assert list(tmp_path.iterdir()) == []
 
 
 def _tamper(directory: Path) -> None:

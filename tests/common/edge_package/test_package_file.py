@@ -14,15 +14,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_package import MANIFEST_NAME, PackageError, build_package, make_manifest, read_package_file
+from edge_package import (
+    MANIFEST_NAME,
+    SIGNATURE_NAME,
+    PackageError,
+    make_manifest,
+    measure_package_file,
+    read_package_file,
+)
+from edge_package.package_stream import PackageWriter
 
 FILES = {"model.onnx": b"weights", "labels/en.txt": b"zero\none\n"}
+
+
+def build(target: Path) -> None:
+    with target.open("wb") as stream:
+        writer = PackageWriter(stream, model_name="digits", model_version="1.0")
+        for name in sorted(FILES):
+            writer.add(name, len(FILES[name]), io.BytesIO(FILES[name]))
+        writer.finish()
 
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     target = tmp_path / "digits-1.0.tar.gz"
-    build_package(model_name="digits", model_version="1.0", files=FILES, target=target)
+    build(target)
     return target
 
 
@@ -104,23 +120,49 @@ def test_a_bomb_is_refused_long_before_it_is_unpacked(tmp_path: Path) -> None:
         stream.write(zeros.tobuf())
         for _ in range(200):
             stream.write(block)
+    for read in (measure_package_file, read_package_file):
+        tracemalloc.start()
+        with pytest.raises(PackageError, match="at most 1048576 bytes when unpacked, got at least 1073741824"):
+            read(target, max_bytes=1 << 20)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1 << 20  # its header says it all: nothing of it was unpacked
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_bomb_in_a_header_is_refused(tmp_path: Path, kind: bytes) -> None:
+    target = tmp_path / "header.tar.gz"
+    extended = tarfile.TarInfo("././@LongLink")
+    extended.type, extended.size = kind, 64 << 20
+    with gzip.open(target, "wb", compresslevel=1) as stream:
+        stream.write(extended.tobuf())
+        stream.write(bytes(64 << 20))
     tracemalloc.start()
-    with pytest.raises(PackageError, match="at most 1048576 bytes when unpacked"):
-        read_package_file(target, max_bytes=1 << 20)
+    with pytest.raises(PackageError, match="at most 65536 bytes of headers at once"):
+        measure_package_file(target, max_bytes=1 << 30)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 16 << 20
+    assert peak < 1 << 20
 
 
-def test_a_bomb_in_a_header_is_refused(tmp_path: Path) -> None:
-    target = tmp_path / "header.tar.gz"
-    long_name = tarfile.TarInfo("././@LongLink")
-    long_name.type, long_name.size = tarfile.GNUTYPE_LONGNAME, 64 << 20
-    with gzip.open(target, "wb", compresslevel=1) as stream:
-        stream.write(long_name.tobuf())
-        stream.write(bytes(64 << 20))
-    with pytest.raises(PackageError, match="when unpacked"):
-        read_package_file(target, max_bytes=1 << 20)
+def test_what_will_be_held_is_known_without_holding_it(tmp_path: Path) -> None:
+    target = tmp_path / "zeros.tar.gz"
+    zeros = tarfile.TarInfo("weights")
+    path = packed(tmp_path, [(zeros, bytes(32 << 20))])
+    path.rename(target)
+    assert target.stat().st_size < 1 << 20
+    tracemalloc.start()
+    assert measure_package_file(target, max_bytes=1 << 30) == (32 << 20) + len(manifest())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+@pytest.mark.parametrize("name", [".hidden", "labels/.hidden", SIGNATURE_NAME])
+def test_a_name_that_the_packaging_job_refuses_is_refused_here_as_well(name: str, tmp_path: Path) -> None:
+    members = [(tarfile.TarInfo(path), content) for path, content in {**FILES, name: b""}.items()]
+    with pytest.raises(PackageError, match="package path"):
+        read_package_file(packed(tmp_path, members), max_bytes=1 << 20)
 
 
 def test_what_is_no_package_is_refused(tmp_path: Path, package: Path) -> None:
@@ -144,7 +186,7 @@ def test_what_is_no_package_is_refused(tmp_path: Path, package: Path) -> None:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], tuple[Path, bytes]]:
     target = tmp_path_factory.mktemp("package") / "whole.tar.gz"
-    build_package(model_name="digits", model_version="1.0", files=FILES, target=target)
+    build(target)
     return lambda: (target, gzip.decompress(target.read_bytes()))
 
 

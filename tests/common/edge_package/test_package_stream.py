@@ -5,13 +5,14 @@ import gzip
 import io
 import itertools
 import tarfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_package import MANIFEST_NAME, PackageError, make_manifest
-from edge_package.package_stream import PackageWriter, check_package_stream
+from edge_package import MANIFEST_NAME, SIGNATURE_NAME, PackageError, make_manifest, read_package
+from edge_package.package_stream import PackageWriter, build_package, check_package_stream
 from edge_package.stored_gzip import StoredGzipWriter
 
 
@@ -81,3 +82,35 @@ def test_files_come_in_order() -> None:
     writer.add("b", 0, io.BytesIO())
     with pytest.raises(PackageError, match="files come in order"):
         writer.add("a", 0, io.BytesIO())
+
+
+@pytest.mark.parametrize("name", [".hidden", "folder/.hidden", SIGNATURE_NAME, MANIFEST_NAME])
+def test_what_an_installation_would_lose_or_overwrite_is_not_packaged(name: str) -> None:
+    writer = PackageWriter(io.BytesIO(), model_name="digits", model_version="1.0")
+    with pytest.raises(PackageError, match="package path"):
+        writer.add(name, 0, io.BytesIO())
+
+
+def test_a_package_of_files_is_flat_deterministic_and_verifies_after_unpacking(tmp_path: Path) -> None:
+    contents = {"model.onnx": b"weights" * 1000, "labels.txt": b"0\n1\n", "extra/notes": b""}
+    files = {name: tmp_path / "source" / name for name in contents}
+    for name, path in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(contents[name])
+    first, second = tmp_path / "digits-1.0.tar.gz", tmp_path / "again.tar.gz"
+    manifest = build_package(model_name="digits", model_version="1.0", files=files, target=first)
+    build_package(model_name="digits", model_version="1.0", files=dict(reversed(files.items())), target=second)
+    assert first.read_bytes() == second.read_bytes() == written(contents)
+    with tarfile.open(first) as tar:
+        assert tar.getnames() == [*sorted(files), MANIFEST_NAME]
+        tar.extractall(tmp_path / "unpacked", filter="data")
+    package = read_package(tmp_path / "unpacked")
+    assert (package.manifest, package.contents) == (manifest, contents)
+
+
+def test_a_package_that_cannot_be_built_leaves_nothing(tmp_path: Path) -> None:
+    files = {"a": tmp_path / "a", "b": tmp_path / "missing"}
+    files["a"].write_bytes(b"weights")
+    with pytest.raises(FileNotFoundError):
+        build_package(model_name="digits", model_version="1", files=files, target=tmp_path / "p.tar.gz")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

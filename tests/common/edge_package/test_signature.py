@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 
 from edge_package import PackageError, Signature
 
-WHOLE = {"algorithm": "ECDSA_SHA_256", "key_id": "k", "manifest_sha256": "0" * 64, "signature": "MAY="}
+WHOLE = json.loads(Signature(key_id="k", manifest_sha256="0" * 64, value=b"\x30\x06").document())
 
 
 def test_a_document_has_exactly_these_bytes() -> None:
     signature = Signature(key_id="arn:aws:kms:::key/1", manifest_sha256="ab" * 32, value=b"\x30\x06")
     assert signature.document().decode() == (
         '{"algorithm":"ECDSA_SHA_256","key_id":"arn:aws:kms:::key/1",'
-        f'"manifest_sha256":"{"ab" * 32}","signature":"MAY="}}'
+        f'"manifest_sha256":"{"ab" * 32}",'
+        '"sha256":"87bd2a296a6933220344d6e546b05d3cd896cd4b27ee15c6be64d455f7f4f4e7","signature":"MAY="}'
     )
     assert Signature.parse(signature.document(), source="a.sig") == signature
 
@@ -33,11 +34,21 @@ def test_a_document_has_exactly_these_bytes() -> None:
         json.dumps({**WHOLE, "algorithm": "RSASSA_PSS_SHA_256"}).encode(),
         json.dumps({**WHOLE, "signature": "not base64!"}).encode(),
         json.dumps({**WHOLE, "key_id": "k" * 9000}).encode(),
+        json.dumps(WHOLE).encode(),
+        json.dumps({**WHOLE, "signature": "MAZ="}, sort_keys=True, separators=(",", ":")).encode(),
     ],
 )
 def test_another_document_is_refused_by_name(content: bytes) -> None:
     with pytest.raises(PackageError, match=r"a\.sig"):
         Signature.parse(content, source="a.sig")
+
+
+@given(st.data())
+def test_no_changed_byte_passes(data: st.DataObject) -> None:
+    content = bytearray(Signature(key_id="arn:aws:kms:::key/1", manifest_sha256="ab" * 32, value=bytes(70)).document())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(PackageError, match=r"a\.sig"):
+        Signature.parse(bytes(content), source="a.sig")
 
 
 @given(st.binary(max_size=100))

@@ -25,10 +25,13 @@ EXPECTED = {
     "ministack.core.iam_actions._BOTOCORE_SERVICE_MAP": "dict",
     "ministack.core.iam_actions.access_denied_response": "function(service, action, principal_arn, request_id, "
     "error_code, message, headers, resource_arn, explicit_deny, resource_policy_arn)",
+    "ministack.core.iam_actions.extract_resource_arn": "function(service, method, path, headers, body, query_params, "
+    "region, account_id)",
     "ministack.core.iam_actions.request_tag_context": "function(service, iam_action, body, params)",
     "ministack.core.iam_evaluator.AuthError": "type(code, message, details)",
     "ministack.core.iam_evaluator.EvalResult": "type(decision, principal_arn, matched_sid, reason, "
     "resource_policy_arn)",
+    "ministack.core.iam_evaluator._resolve_condition_key": "function(key, ctx)",
     "ministack.core.iam_evaluator.enforce": "function(access_key_id, iam_action, service, region, resource_arn, "
     "service_context)",
     "ministack.core.iam_evaluator.resolve_principal": "function(access_key_id, account_id, credential)",

@@ -1,24 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A capture, and its form in the spool: a line of JSON, then the payloads one after the other."""
+"""A capture, and its form in the spool: a line of JSON with the smaller payloads after it; larger ones beside it."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable, cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 #: The lists of a record in the order of their folders, see ``record``.
 INPUTS, OUTPUTS = "Inputs", "Outputs"
 AUXILIARY_INPUTS, AUXILIARY_OUTPUTS = "AuxiliaryInputs", "AuxiliaryOutputs"
 LISTS = (INPUTS, OUTPUTS, AUXILIARY_INPUTS, AUXILIARY_OUTPUTS)
+#: Longest payload within a capture's own file, bytes: no record embeds more.
+LARGEST_WITHIN = 3072
+_WORDS = 4  # of an item before its numbers
+_CHUNK = 1 << 18
 
 
 class UnreadableCaptureError(Exception):
     """A file of the spool is damaged."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Payload:
+    """A payload in a file of its own.
+
+    Attributes:
+        path: The file.
+        size: How many bytes it should have.
+        crc32: Their checksum.
+    """
+
+    path: Path
+    size: int
+    crc32: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def verify(self) -> None:
+        """Hold the file against what is known of it.
+
+        Raises:
+            UnreadableCaptureError: It is gone or damaged.
+        """
+        size = crc32 = 0
+        try:
+            with self.path.open("rb", buffering=0) as stream:
+                while chunk := stream.read(_CHUNK):
+                    size, crc32 = size + len(chunk), zlib.crc32(chunk, crc32)
+        except FileNotFoundError:
+            raise UnreadableCaptureError(f"{self.path.name} is gone") from None
+        if (size, crc32) != (self.size, self.crc32):
+            raise UnreadableCaptureError(
+                f"{self.path.name}: expected {self.size} bytes with CRC {self.crc32}, got {size} with {crc32}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +78,7 @@ class Item:
     name: str
     content_type: str
     encoding: str
-    data: bytes
+    data: bytes | Payload
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,31 +106,64 @@ class Capture:
     items: Sequence[Item]
 
 
-def encode(capture: Capture) -> bytes:
-    """Write a capture for the spool."""
-    payload = b"".join(item.data for item in capture.items)
-    head = {
-        **dataclasses.asdict(capture.header),
-        "items": [[i.kind, i.name, i.content_type, i.encoding, len(i.data)] for i in capture.items],
-        "crc32": zlib.crc32(payload),
-    }
-    return json.dumps(head).encode() + b"\n" + payload
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """A capture as the spool writes it.
+
+    Attributes:
+        content: Of its file: a line of JSON, then the smaller payloads one after the other.
+        payloads: The larger payloads by their place among the items; each becomes a file, which a disk takes over.
+    """
+
+    content: bytes
+    payloads: dict[int, bytes]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return len(self.content) + sum(map(len, self.payloads.values()))
 
 
-def decode(content: bytes) -> Capture:
-    """Read a capture from the spool.
+def encode(capture: Capture) -> Encoded:
+    """Write a capture, whose payloads are in memory, for the spool."""
+    own: dict[int, bytes] = {}
+    within, items = [], []
+    for index, one in enumerate(capture.items):
+        data = cast("bytes", one.data)
+        item: list[str | int] = [one.kind, one.name, one.content_type, one.encoding, len(data)]
+        if len(data) > LARGEST_WITHIN:
+            own[index] = data
+            item.append(zlib.crc32(data))
+        else:
+            within.append(data)
+        items.append(item)
+    payload = b"".join(within)
+    head = {**dataclasses.asdict(capture.header), "items": items, "crc32": zlib.crc32(payload)}
+    return Encoded(json.dumps(head).encode() + b"\n" + payload, own)
+
+
+def decode(content: bytes, *, payload: Callable[[int], Path]) -> Capture:
+    """Read a capture's file.
+
+    Args:
+        content: Of the file.
+        payload: Gives the file of a larger payload by its place among the items; it is not looked at.
 
     Raises:
         UnreadableCaptureError: The file is damaged.
     """
-    line, _, payload = content.partition(b"\n")
+    line, _, within = content.partition(b"\n")
     head = _head(line)
-    items, offset = [], 0
-    for kind, name, content_type, encoding, size in head["items"]:
-        items.append(Item(kind, name, content_type, encoding, payload[offset : offset + size]))
-        offset += size
-    if offset != len(payload) or zlib.crc32(payload) != head["crc32"]:
-        raise UnreadableCaptureError(f"expected {offset} bytes with CRC {head['crc32']}, got {len(payload)} other ones")
+    items: list[Item] = []
+    offset = 0
+    for kind, name, content_type, encoding, size, *crc32 in head["items"]:
+        if crc32:
+            items.append(Item(kind, name, content_type, encoding, Payload(payload(len(items)), size, *crc32)))
+        else:
+            items.append(Item(kind, name, content_type, encoding, within[offset : offset + size]))
+            offset += size
+    if offset != len(within) or zlib.crc32(within) != head["crc32"]:
+        raise UnreadableCaptureError(f"expected {offset} bytes with CRC {head['crc32']}, got {len(within)} other ones")
     return Capture(header=_header(head), items=items)
 
 
@@ -106,8 +180,9 @@ def _head(line: bytes) -> dict[str, Any]:
     try:
         head: dict[str, Any] = json.loads(line)
         _header(head)
-        sizes = [int(size) for _, _, _, _, size in head["items"]]
-        valid = min(sizes, default=0) >= 0 and isinstance(head["crc32"], int)
+        numbers = [number for item in head["items"] for number in item[_WORDS:]]
+        shapes = {len(item) - _WORDS for item in head["items"]} <= {1, 2}
+        valid = shapes and all(isinstance(number, int) and number >= 0 for number in [*numbers, head["crc32"]])
     except (ValueError, KeyError, TypeError) as error:
         raise UnreadableCaptureError(f"expected a capture's first line, got {line[:80]!r}: {error}") from None
     if not valid:

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Callable, Protocol
+from typing import IO, TYPE_CHECKING, Any, Callable, Protocol
 
 import boto3
 import botocore.config
@@ -30,15 +31,29 @@ class DeliveryError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """What is delivered; ``key`` is relative to the bucket or disk path."""
+    """What is delivered: bytes, or those of a file; ``key`` is relative to the bucket or disk path."""
 
     key: str
-    data: bytes
+    data: bytes | Path
     content_type: str = SIDE_FILE_TYPE
+
+    def open(self) -> IO[bytes]:
+        """Its content as a stream.
+
+        Raises:
+            OSError: Its file cannot be read.
+        """
+        return io.BytesIO(self.data) if isinstance(self.data, bytes) else self.data.open("rb")
 
 
 class Destination(Protocol):
-    """Takes files; the same key may be given again, with the same bytes."""
+    """Takes files; the same key may be given again, with the same bytes.
+
+    Attributes:
+        together: How many batches are delivered at the same time when so many wait.
+    """
+
+    together: int
 
     def reference(self, key: str) -> str:
         """The address under which consumers find a file."""
@@ -58,6 +73,8 @@ class Disk:
         root: The directory; made when it is missing.
     """
 
+    together = 8  # the more wait, the fewer times each waits for the disk
+
     def __init__(self, root: Path) -> None:
         self._root = root
 
@@ -72,7 +89,10 @@ class Disk:
                 for file in files:
                     path = self._root / file.key
                     make_directory(path.parent)
-                    group.write(path, file.data)
+                    if isinstance(file.data, bytes):
+                        group.write(path, file.data)
+                    else:
+                        group.take(path, file.data)
         except OSError as error:
             raise DeliveryError(f"{self._root}: {error}") from error
 
@@ -103,6 +123,8 @@ class Bucket:
         make_client: Makes the S3 client at the first need: on a device that starts offline there are no credentials.
     """
 
+    together = 1  # nothing is gained, and what arrived is known sooner
+
     def __init__(self, name: str, *, make_client: Callable[[], Any]) -> None:
         self._name = name
         self._make_client = make_client
@@ -122,7 +144,8 @@ class Bucket:
         try:
             with self._lock:
                 self._client = self._client or self._make_client()
-            self._client.put_object(Bucket=self._name, Key=file.key, Body=file.data, ContentType=file.content_type)
+            with file.open() as body:
+                self._client.put_object(Bucket=self._name, Key=file.key, Body=body, ContentType=file.content_type)
         # The last is how botocore says that credentials are expired by the device's clock, however new they are.
         except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError, OSError, RuntimeError) as error:
             raise DeliveryError(f"{self.reference(file.key)}: {error}") from error

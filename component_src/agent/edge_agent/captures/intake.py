@@ -71,7 +71,7 @@ class Captures:
         Raises:
             AlreadyExistsError: Its id is known.
             ResourceExhaustedError: The buffer, the spool or the disk is full.
-            FailedPreconditionError: In strict mode, the bucket cannot be reached.
+            FailedPreconditionError: The disk cannot be written; in strict mode also: the bucket cannot be reached.
         """
         try:
             self._check_reachable(capture.header.capture_id)

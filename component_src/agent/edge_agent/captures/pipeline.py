@@ -57,6 +57,7 @@ class Pipeline:
         self._destination = destination or _destination(settings)
         self._count = count
         self._failure = ""
+        self._failed = False
         self._batcher = Worker("batcher", self._batch)
         self._deliverer = Worker("deliverer", self._deliver)
         self._uploader = _uploader(settings)
@@ -101,18 +102,19 @@ class Pipeline:
         return [self._batcher, self._deliverer, *([self._uploader] if self._uploader else [])]
 
     def _batch(self) -> bool:
+        size = self._settings.capture_data_batch_size
         pending = self._spool.wait_for_batch(
-            size=self._settings.capture_data_batch_size,
+            size=size,
+            most=size * self._destination.together,
             period=self._settings.capture_data_push_period_seconds,
             flush=self._batcher.stopping,
             timeout=_IDLE_SECONDS,
         )
-        for plan in self._plans(pending):
-            self._spool.plan(plan)
+        self._spool.plan(self._plans(pending, size))
         return bool(pending)
 
-    def _plans(self, pending: Sequence[Pending]) -> Iterator[Plan]:
-        """One plan for each model and UTC hour among the captures."""
+    def _plans(self, pending: Sequence[Pending], size: int) -> Iterator[Plan]:
+        """Plans of at most ``size`` captures, each of one model and UTC hour."""
         groups: dict[str, list[Member]] = {}
         for one in pending:
             folder = record.folder(
@@ -120,53 +122,55 @@ class Pipeline:
             )
             groups.setdefault(folder, []).append(Member(file=one.file, capture_id=one.header.capture_id))
         for folder, members in groups.items():
-            yield Plan(
-                id=uuid.uuid4().hex,
-                folder=folder,
-                fleet=self._settings.device_fleet_name,
-                device=self._settings.device_name,
-                embed_limit=self._settings.capture_data_base64_embed_limit,
-                members=tuple(members),
-            )
+            for first in range(0, len(members), size):
+                yield Plan(
+                    id=uuid.uuid4().hex,
+                    folder=folder,
+                    fleet=self._settings.device_fleet_name,
+                    device=self._settings.device_name,
+                    embed_limit=self._settings.capture_data_base64_embed_limit,
+                    members=tuple(members[first : first + size]),
+                )
 
     def _deliver(self) -> bool:
-        found = self._spool.next_plan(timeout=_IDLE_SECONDS)
-        if found is None:
+        destination = self._destination
+        # If something is wrong with one plan, the others still get through, each by itself.
+        found = self._spool.next_plans(most=1 if self._failed else destination.together, timeout=_IDLE_SECONDS)
+        if not found:
             return False
-        file, plan = found
-        batch = _Batch(self._spool, plan, self._destination)
+        batches = {file: _Batch(self._spool, plan, destination) for file, plan in found.items()}
         try:
-            batch.put()
-            self._spool.finish(file, lost=batch.lost)
+            destination.put(file for batch in batches.values() for file in batch.side_files())
+            # Last: whoever finds a manifest finds everything that it refers to.
+            destination.put(file for batch in batches.values() for file in batch.manifest())
+            self._spool.finish({file: batch.lost for file, batch in batches.items()})
         except Exception as error:
-            self._spool.postpone(file)  # if something is wrong with this one, the others still get through
+            self._failed = True
+            self._spool.postpone(found)
             if isinstance(error, DeliveryError):
                 self._failure = str(error)
                 self._count("deliveries_failed", 1)
             raise
+        self._failed = False
         self._failure = ""
-        fields = {"key": plan.key, "captures": len(plan.members) - len(batch.lost)}
-        _LOG.info("captures_delivered", extra={"fields": fields})
+        for file, plan in found.items():
+            fields = {"key": plan.key, "captures": len(plan.members) - len(batches[file].lost)}
+            _LOG.info("captures_delivered", extra={"fields": fields})
         return True
 
 
 class _Batch:
-    """The captures of a plan on their way to a destination, one in memory at a time."""
+    """The captures of a plan on their way to a destination."""
 
     def __init__(self, spool: Spool, plan: Plan, destination: Destination) -> None:
         self._spool = spool
         self._plan = plan
-        self._destination = destination
+        self._reference = destination.reference
         self._lines: list[bytes] = []
         self.lost: list[str] = []
 
-    def put(self) -> None:
-        self._destination.put(self._side_files())
-        # Last: whoever finds a manifest finds everything that it refers to.
-        if self._lines:
-            self._destination.put([File(self._plan.key, b"".join(self._lines), MANIFEST_TYPE)])
-
-    def _side_files(self) -> Iterator[File]:
+    def side_files(self) -> Iterator[File]:
+        """The files beside the manifest, read as they are asked for."""
         for position, member in enumerate(self._plan.members):
             try:
                 capture = self._spool.read(member.file)
@@ -175,10 +179,14 @@ class _Batch:
                 _LOG.error("capture_lost", extra={"fields": fields})  # the message says it all
                 self.lost.append(member.capture_id)
                 continue
-            reference = self._destination.reference
-            line, side_files = record.render(capture, self._plan, position=position, reference=reference)
+            line, side_files = record.render(capture, self._plan, position=position, reference=self._reference)
             yield from side_files
             self._lines.append(line)
+
+    def manifest(self) -> Iterator[File]:
+        """The manifest, after the side files; none when nothing is left that it could tell of."""
+        if self._lines:
+            yield File(self._plan.key, b"".join(self._lines), MANIFEST_TYPE)
 
 
 def _destination(settings: Settings) -> Destination:

@@ -59,13 +59,14 @@ def render(capture: Capture, plan: Plan, *, position: int, reference: Callable[[
             "name": item.name,
             "observedContentType": item.content_type,
         }
-        if len(item.data) <= plan.embed_limit:
+        if isinstance(item.data, bytes) and len(item.data) <= plan.embed_limit:
             entry["encoding"] = "BASE64" if item.encoding == "NONE" else item.encoding
             # A payload in base64 already is not encoded a second time.
             entry["data"] = (item.data if item.encoding == "BASE64" else base64.b64encode(item.data)).decode("ascii")
         else:
             name = _file_name(capture.header.capture_id, plan, position, len(lists[item.kind]), item)
-            side_file = File(f"{plan.folder}/raw-data/{_FOLDERS[item.kind]}/{name}", item.data)
+            data = item.data if isinstance(item.data, bytes) else item.data.path
+            side_file = File(f"{plan.folder}/raw-data/{_FOLDERS[item.kind]}/{name}", data)
             side_files.append(side_file)
             entry["encoding"] = item.encoding
             entry["data-ref"] = reference(side_file.key)

@@ -6,20 +6,28 @@ from __future__ import annotations
 import collections
 import dataclasses
 import errno
+import itertools
 import logging
 import threading
 import time
 import uuid
 from typing import TYPE_CHECKING, Callable
 
-from edge_agent.captures.capture import Capture, Header, UnreadableCaptureError, decode, decode_header, encode
+from edge_agent.captures.capture import Capture, Header, UnreadableCaptureError, encode
 from edge_agent.captures.history import History, Status, read_plans
 from edge_agent.captures.plan import Member, Plan
-from edge_agent.errors import AlreadyExistsError, NotFoundError, ResourceExhaustedError
-from edge_agent.files import PART_SUFFIX, make_directory, sync_directory, write_durably, write_whole
+from edge_agent.captures.store import SUFFIX, CaptureFiles
+from edge_agent.errors import (
+    AlreadyExistsError,
+    FailedPreconditionError,
+    NotFoundError,
+    RefusedError,
+    ResourceExhaustedError,
+)
+from edge_agent.files import PART_SUFFIX, Group, make_directory, sync_directory, write_durably, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 _LOG = logging.getLogger(__name__)
@@ -58,7 +66,7 @@ class Spool:
         drop_oldest: bool = False,
         count: Callable[[str, int], None] = lambda _name, _amount: None,
     ) -> None:
-        self._pending_dir, self._batches_dir = root / "pending", root / "batches"
+        self._captures, self._batches_dir = CaptureFiles(root / "pending"), root / "batches"
         self._history = History(root / "done", max_captures=max_history)
         self._max_pending = max_pending
         self._max_bytes = max_bytes
@@ -73,7 +81,7 @@ class Spool:
         self._pending: collections.OrderedDict[str, Pending] = collections.OrderedDict()
         self._plans: collections.OrderedDict[str, Plan] = collections.OrderedDict()  # by file name
         self._claimed: set[str] = set()  # plans that are being delivered
-        for directory in (self._pending_dir, self._batches_dir, self._history.directory):
+        for directory in (self._batches_dir, self._history.directory):
             make_directory(directory)
         self._resume()
 
@@ -94,33 +102,32 @@ class Spool:
         Raises:
             AlreadyExistsError: Its id is known.
             ResourceExhaustedError: The buffer, the spool or the disk is full.
+            FailedPreconditionError: The disk cannot be written.
         """
-        content = encode(capture)
-        capture_id = capture.header.capture_id
+        encoded = encode(capture)
+        size, capture_id = encoded.size, capture.header.capture_id
         with self._changed:
-            dropped = self._make_room(capture_id, len(content)) if self._drop_oldest else []
-            self._check_room(capture_id, len(content))
-            file = f"{self._next():0{_DIGITS}d}.capture"
+            dropped = self._make_room(capture_id, size) if self._drop_oldest else []
+            self._check_room(capture_id, size)
+            file = f"{self._next():0{_DIGITS}d}{SUFFIX}"
             self._in_progress.add(capture_id)
-            self._bytes += len(content)
+            self._bytes += size
             self._accepting += 1
         try:
             for one in dropped:
                 self._drop(*one)
-            write_whole(self._pending_dir / file, content)
+            self._captures.write(file, encoded)
         except BaseException as error:
             with self._changed:
                 self._accepting -= 1
                 self._in_progress.discard(capture_id)
-                self._bytes -= len(content)
-            if isinstance(error, OSError) and error.errno in _FULL:
-                raise ResourceExhaustedError(
-                    f"capture {capture_id!r}: the disk of {self._pending_dir} is full"
-                ) from error
+                self._bytes -= size
+            if isinstance(error, OSError):
+                raise _refused(capture_id, self._captures.directory, error) from error
             raise
         with self._changed:
             self._accepting -= 1
-            self._sizes[file] = len(content)
+            self._sizes[file] = size
             self._pending[file] = Pending(file, capture.header, time.monotonic())
             self._changed.notify_all()
 
@@ -130,10 +137,7 @@ class Spool:
         Raises:
             UnreadableCaptureError: The file is damaged or gone.
         """
-        try:
-            return decode((self._pending_dir / file).read_bytes())
-        except FileNotFoundError:
-            raise UnreadableCaptureError("the file is gone") from None
+        return self._captures.read(file)
 
     def status(self, capture_id: str) -> Status:
         """Tell how far a capture has come.
@@ -148,38 +152,45 @@ class Spool:
         return status
 
     # --- batches ----------------------------------------------------------------------------------------------------
-    def wait_for_batch(self, *, size: int, period: float, flush: threading.Event, timeout: float) -> list[Pending]:
+    def wait_for_batch(
+        self, *, size: int, most: int, period: float, flush: threading.Event, timeout: float
+    ) -> list[Pending]:
         """Wait until ``size`` captures are pending, or the oldest waited ``period`` seconds, or ``flush`` is set.
 
         Returns:
-            The oldest captures, ``size`` at most; none after ``timeout`` seconds.
+            The oldest captures, ``most`` at most, in batches that are full or waited long enough; none after
+            ``timeout`` seconds.
         """
         deadline = time.monotonic() + timeout
         with self._changed:
             while True:
                 now = time.monotonic()
-                oldest = next(iter(self._pending.values()), None)
-                if oldest is not None and (
-                    len(self._pending) >= size or now >= oldest.since + period or flush.is_set()
-                ):
-                    return list(self._pending.values())[:size]
-                until = deadline if oldest is None else min(deadline, oldest.since + period)
-                if now >= deadline or (flush.is_set() and oldest is None):
+                waiting = list(itertools.islice(self._pending.values(), most))
+                whole = len(waiting) - len(waiting) % size
+                rest = waiting[whole:]
+                if rest and (now >= rest[0].since + period or flush.is_set()):
+                    return waiting
+                if whole:
+                    return waiting[:whole]
+                until = min(deadline, rest[0].since + period) if rest else deadline
+                if now >= deadline or (flush.is_set() and not rest):
                     return []
                 self._changed.wait(max(until - now, 0.0))
 
-    def plan(self, plan: Plan) -> None:
-        """Decide a batch of pending captures for good; those that were given up in the meantime are left out."""
+    def plan(self, plans: Iterable[Plan]) -> None:
+        """Decide batches of pending captures for good; those that were given up in the meantime are left out."""
+        taken: dict[str, Pending] = {}
+        decided: dict[str, Plan] = {}
         with self._changed:
-            taken = {
-                member.file: self._pending.pop(member.file) for member in plan.members if member.file in self._pending
-            }
-            plan = dataclasses.replace(plan, members=tuple(m for m in plan.members if m.file in taken))
-            file = f"{self._next():0{_DIGITS}d}-{plan.id}.json"
-        if not taken:
-            return
+            for plan in plans:
+                members = tuple(member for member in plan.members if member.file in self._pending)
+                taken.update((member.file, self._pending.pop(member.file)) for member in members)
+                if members:
+                    decided[f"{self._next():0{_DIGITS}d}-{plan.id}.json"] = dataclasses.replace(plan, members=members)
         try:
-            write_durably(self._batches_dir / file, plan.encode())
+            with Group() as group:
+                for file, plan in decided.items():
+                    group.write(self._batches_dir / file, plan.encode())
         except BaseException:
             with self._changed:
                 self._pending.update(taken)
@@ -187,49 +198,55 @@ class Spool:
                     self._pending.move_to_end(name, last=False)
             raise
         with self._changed:
-            self._plans[file] = plan
+            self._plans.update(decided)
             self._changed.notify_all()
 
-    def next_plan(self, *, timeout: float) -> tuple[str, Plan] | None:
-        """Wait for a plan that is to be delivered: its file name and itself. It is the caller's until it gives it back.
+    def next_plans(self, *, most: int, timeout: float) -> dict[str, Plan]:
+        """Wait for plans that are to be delivered, by file name. They are the caller's until it gives them back.
 
-        ``postpone`` and ``finish`` give it back.
+        ``postpone`` and ``finish`` give them back.
         """
         with self._changed:
-            free = self._first_free_plan()
-            if free is None:
+            if self._first_free_plan() is None:
                 self._changed.wait(timeout)
-                free = self._first_free_plan()
-            if free is not None:
-                self._claimed.add(free[0])
+            free = dict(itertools.islice(self._free_plans(), most))
+            self._claimed.update(free)
             return free
 
-    def postpone(self, file: str) -> None:
+    def postpone(self, files: Iterable[str]) -> None:
         """Let the other plans go first."""
         with self._changed:
-            self._plans.move_to_end(file)
-            self._claimed.discard(file)
+            for file in files:
+                self._plans.move_to_end(file)
+                self._claimed.discard(file)
 
-    def finish(self, file: str, *, lost: Iterable[str] = ()) -> None:
-        """Close a plan after everything that it names arrived, but for the ids in ``lost``."""
-        with self._changed:
-            plan = dataclasses.replace(self._plans[file], lost=tuple(lost))
+    def finish(self, lost: Mapping[str, Sequence[str]]) -> None:
+        """Close plans after everything that they name arrived.
+
+        Args:
+            lost: The plans' file names, and the ids of each one's captures that did not arrive and never will.
+        """
         done = self._history.directory
-        if plan.lost:
-            write_durably(done / file, plan.encode())
-            (self._batches_dir / file).unlink()
-        else:
-            (self._batches_dir / file).rename(done / file)
-            sync_directory(done)
-        # After a power cut before this the plan may stand in both folders, never in none.
+        with self._changed:
+            plans = {file: dataclasses.replace(self._plans[file], lost=tuple(ids)) for file, ids in lost.items()}
+        for file, plan in plans.items():
+            if plan.lost:
+                write_durably(done / file, plan.encode())
+                (self._batches_dir / file).unlink()
+            else:
+                (self._batches_dir / file).rename(done / file)
+        sync_directory(done)
+        # After a power cut before this a plan may stand in both folders, never in none.
         sync_directory(self._batches_dir)
         with self._changed:
-            del self._plans[file]
-            self._claimed.discard(file)
-            forgotten = self._close(file, plan)
-        self._count("captures_delivered", len(plan.members) - len(plan.lost))
-        self._count("captures_lost", len(plan.lost))
-        self._remove(plan, forgotten)
+            self._claimed.difference_update(plans)
+            for file in plans:
+                del self._plans[file]
+            forgotten = {file: self._close(file, plan) for file, plan in plans.items()}
+        for file, plan in plans.items():
+            self._count("captures_delivered", len(plan.members) - len(plan.lost))
+            self._count("captures_lost", len(plan.lost))
+            self._remove(plan, forgotten[file])
 
     def wake(self) -> None:
         """Let whoever waits look again."""
@@ -248,7 +265,10 @@ class Spool:
 
     # --- inside -----------------------------------------------------------------------------------------------------
     def _first_free_plan(self) -> tuple[str, Plan] | None:
-        return next((item for item in self._plans.items() if item[0] not in self._claimed), None)
+        return next(self._free_plans(), None)
+
+    def _free_plans(self) -> Iterator[tuple[str, Plan]]:
+        return (item for item in self._plans.items() if item[0] not in self._claimed)
 
     def _close(self, file: str, plan: Plan) -> list[Path]:
         self._in_progress.difference_update(member.capture_id for member in plan.members)
@@ -256,7 +276,9 @@ class Spool:
         return self._history.add(file, plan)
 
     def _remove(self, plan: Plan, forgotten: list[Path]) -> None:
-        for path in [*(self._pending_dir / member.file for member in plan.members), *forgotten]:
+        for member in plan.members:
+            self._captures.remove(member.file)
+        for path in forgotten:
             path.unlink(missing_ok=True)
 
     def _make_room(self, capture_id: str, size: int) -> list[tuple[str, Plan, list[Path]]]:
@@ -314,12 +336,15 @@ class Spool:
         return self._sequence
 
     def _resume(self) -> None:
-        for directory in (self._pending_dir, self._batches_dir, self._history.directory):
+        for directory in (self._batches_dir, self._history.directory):
             for part in directory.glob(f"*{PART_SUFFIX}"):
                 part.unlink()
+        left = self._captures.resume()
         done, batches = read_plans(self._history.directory), read_plans(self._batches_dir)
         for file, plan in done.items():  # a crash may have come between the rename and the removal
             self._remove(plan, self._history.add(file, plan))
+            for member in plan.members:
+                left.pop(member.file, None)
         for file, plan in batches.items():
             if file in done:
                 (self._batches_dir / file).unlink()
@@ -327,30 +352,35 @@ class Spool:
                 self._plans[file] = plan
         planned = {member.file for plan in self._plans.values() for member in plan.members}
         self._in_progress.update(member.capture_id for plan in self._plans.values() for member in plan.members)
-        names = [
-            *done,
-            *batches,
-            *(member.file for plan in (*done.values(), *batches.values()) for member in plan.members),
-        ]
-        paths = sorted(self._pending_dir.glob("*.capture"))
+        members = (member.file for plan in (*done.values(), *batches.values()) for member in plan.members)
         # No name is used twice, also after what had it is gone.
-        self._sequence = max((int(name[:_DIGITS]) for name in [*names, *(path.name for path in paths)]), default=0)
-        for path in paths:
-            self._sizes[path.name] = path.stat().st_size
-            self._bytes += self._sizes[path.name]
-            if path.name not in planned:
-                self._resume_capture(path)
+        self._sequence = max((int(name[:_DIGITS]) for name in (*done, *batches, *members, *left)), default=0)
+        self._sizes = left
+        self._bytes = sum(left.values())
+        for file in [file for file in left if file not in planned]:
+            self._resume_capture(file)
 
-    def _resume_capture(self, path: Path) -> None:
+    def _resume_capture(self, file: str) -> None:
         try:
-            with path.open("rb") as stream:
-                header = decode_header(stream.readline())
+            header = self._captures.header(file)
         except UnreadableCaptureError as error:
             # Files appear whole, so the disk itself is at fault; nothing can bring the capture back.
-            _LOG.error("capture_lost", extra={"fields": {"file": path.name, "error": str(error)}})
-            path.unlink()
-            self._bytes -= self._sizes.pop(path.name)
+            _LOG.error("capture_lost", extra={"fields": {"file": file, "error": str(error)}})
+            self._captures.remove(file)
+            self._bytes -= self._sizes.pop(file)
             self._count("captures_lost", 1)
             return
-        self._pending[path.name] = Pending(path.name, header, time.monotonic())
+        self._pending[file] = Pending(file, header, time.monotonic())
         self._in_progress.add(header.capture_id)
+
+
+def _refused(capture_id: str, directory: Path, error: OSError) -> RefusedError:
+    """What to tell a caller whose capture the disk did not take."""
+    if error.errno in _FULL:
+        return ResourceExhaustedError(
+            f"capture {capture_id!r}: expected room on the disk of {directory}, it is full; make room, capture again"
+        )
+    return FailedPreconditionError(
+        f"capture {capture_id!r}: expected that {directory} can be written, got {error.strerror}; capture again when "
+        "the disk is well"
+    )

@@ -64,13 +64,11 @@ class DiskUploader:
             key = self._key(path)
             side_files.append(path)
             item["data-ref"] = self._bucket.reference(key)
-            try:
-                data = path.read_bytes()
-            except FileNotFoundError:
+            if not path.exists():
                 # They are removed only after the manifest arrived, so this one arrived before a crash, or was taken.
                 _LOG.warning("side_file_missing", extra={"fields": {"file": str(path), "manifest": str(manifest)}})
                 continue
-            self._bucket.put([File(key, data)])
+            self._bucket.put([File(key, path)])
         lines = [json.dumps(one, sort_keys=True, separators=(",", ":")).encode() + b"\n" for one in records]
         self._bucket.put([File(self._key(manifest), b"".join(lines), MANIFEST_TYPE)])
         for path in [*side_files, manifest]:  # the manifest last, it leads to the others

@@ -128,6 +128,10 @@ def _session(model: bytes, path: str, options: EngineOptions) -> Any:
             f"ExecutionProviders: {', '.join(dropped)} cannot start on this device (its driver or libraries are "
             f"missing); ONNX Runtime would run {path} on {', '.join(session.get_providers())}"
         )
+    # It keeps the file's bytes to start over on another provider, which is refused here: half of a model's memory.
+    session.disable_fallback()
+    if hasattr(session, "_model_bytes"):
+        session._model_bytes = None  # noqa: SLF001 # there is no public way; a test notices when there is none at all
     return session
 
 

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an environment's settings make of components: the one place that knows, for the lock as for the stacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from edge_constructs.compilation_job import compilation_key
+from edge_constructs.component_source import ComponentSource, model_component, with_agent
+from edge_constructs.model_folder import ModelFolder
+from edge_constructs.wheels import with_wheels
+from stacks.components import WHEELS, load_model
+from stacks.environment import Environment
+
+SAGEMAKER_AGENT = "aws.greengrass.SageMakerEdgeManager"
+_SAGEMAKER = "sagemaker"
+_INFERENCE = ("image_classification", "object_detection")
+
+
+def deployed_model(environment: Environment, model: ModelFolder) -> ComponentSource:
+    """The component that brings a model to this environment's devices."""
+    architecture = environment.packaging.architecture
+    words = [
+        _SAGEMAKER if environment.edge_manager == "sagemaker" else "",
+        environment.compilation.name if environment.compilation else "",
+        architecture,
+    ]
+    variant = "-".join(word for word in words if word)
+    return model_component(model, made=made_of(environment, model), variant=variant, architecture=architecture)
+
+
+def deployed_inference(environment: Environment, source: ComponentSource, *, own_agent: str) -> ComponentSource:
+    """An inference component of this environment: the same artifact under either agent, and another recipe."""
+    if environment.edge_manager != "open":
+        requirement = ">=1.0.0 <2.0.0"
+        source = with_agent(source, own=own_agent, agent=SAGEMAKER_AGENT, requirement=requirement, variant=_SAGEMAKER)
+    return carrying_wheels(environment, source)
+
+
+def carrying_wheels(environment: Environment, source: ComponentSource) -> ComponentSource:
+    """A component with an artifact of its own, with the wheels that this environment's devices install.
+
+    Raises:
+        WheelsError: they were not fetched, or are others than the lock file's.
+    """
+    targets = environment.artifacts.targets
+    if targets is None:
+        return source
+    return with_wheels(source, targets, folder=WHEELS / targets.variant / Path(source.artifacts[0]).stem)
+
+
+def made_of(environment: Environment, model: ModelFolder) -> str:
+    """What this environment makes of a model before a device gets it; blank: nothing.
+
+    Equal settings of an equal model give equal words; they are a folder's name as well.
+    """
+    settings = environment.compilation
+    words = [
+        _SAGEMAKER if environment.edge_manager == "sagemaker" else "",
+        compilation_key(model, settings) if settings else "",
+    ]
+    return "-".join(word for word in words if word)
+
+
+def environment_sources(environment: Environment, sources: Mapping[str, ComponentSource]) -> list[ComponentSource]:
+    """Every component that this environment's settings make.
+
+    Args:
+        environment: the environment.
+        sources: the components with an artifact of their own, by folder.
+    """
+    used = [environment.inference, *([environment.detection] if environment.detection else [])]
+    own = sources["agent"].name
+    inference = [deployed_inference(environment, sources[folder], own_agent=own) for folder in _INFERENCE]
+    agent = [carrying_wheels(environment, sources["agent"])] if environment.edge_manager == "open" else []
+    return [*agent, *inference, *(deployed_model(environment, load_model(one.model)) for one in used)]
