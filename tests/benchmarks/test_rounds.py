@@ -59,6 +59,7 @@ def test_the_report_says_what_was_not_measured_and_where_a_peer_is_ahead(measure
     assert "tiny p50_us (mlserver 0)" in text
     assert "rss_mb (mlserver 9.0, agent 10.0)" in text
     assert "absent: litserve: it did not listen" in text
+    assert "The machine was busy" in text
 
 
 def test_a_server_that_ends_at_once_is_told_with_its_last_words(tmp_path: Path) -> None:
