@@ -50,7 +50,16 @@ def test_the_report_says_what_was_not_measured_and_where_a_peer_is_ahead(measure
         "absent": ["litserve: it did not listen within 90 s"],
         "models": {"tiny": {**measured, "candidates": {**measured["candidates"], "mlserver": ahead}}},
         "servers": {"agent": server, "mlserver": {**server, "rss_mb": 9.0}},
-        "captures": {"records": 1, "acknowledged_per_second": 1.0, "durable_per_second": 1.0},
+        "captures": {
+            "records": 1,
+            "rounds": 1,
+            "disk": {
+                "acknowledged_per_second": 1.0,
+                "durable_per_second": 1.0,
+                "floor_per_second": 1.0,
+                "ratio": 1.0,
+            },
+        },
         "packaging": {"megabytes": 1, "mb_per_second": 1.0, "ratio": None, "identical": True, "peak_rss_mb": 1.0},
     }
     text = report.table(result)
