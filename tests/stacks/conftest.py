@@ -47,8 +47,8 @@ def synthesise_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
             (folder / "test.toml").write_text(text)
         sources = load_sources()
         made = [s for f in folders for s in environment_sources(load_environment(f / "test.toml"), sources)]
-        ComponentLock(tmp_path / "lock", {}).renewed([*all_sources(), *made]).write()
-        monkeypatch.setattr("stacks.application.LOCK", tmp_path / "lock")
+        lock = ComponentLock(tmp_path / "lock", {}).renewed([*all_sources(), *made])
+        monkeypatch.setattr(ComponentLock, "read", lambda _path: lock)
         for folder in folders:
             build_app(outdir=str(folder / "cdk.out"), folders=[folder]).synth()
         return [_templates(folder / "cdk.out" / "assembly-test", "test") for folder in folders]

@@ -66,7 +66,7 @@ def test_a_model_that_lies_in_s3_is_packaged_from_there(
     digest = load_model_folder(ROOT / "models" / "digits").digest
     text = (ROOT / "models" / "digits" / "model.toml").read_text()
     (folder / "model.toml").write_text(f'{text}\n[source]\nuri = "s3://weights/digits/"\ndigest = "{digest}"\n')
-    monkeypatch.setattr("stacks.components.ROOT", tmp_path)
+    monkeypatch.setattr("stacks.application.load_model", lambda _name, **_: load_model_folder(folder))
     build_app(outdir=str(tmp_path / "cdk.out"), context={"env": "dev"}).synth()
     (path,) = (tmp_path / "cdk.out" / "assembly-dev").glob("*Models*.template.json")
     template = json.loads(path.read_text())
