@@ -23,6 +23,8 @@ TARGETS = (
 )
 OURS = ("agent inline", "agent shared memory")
 PEERS = ("mlserver", "litserve")
+#: Load average before the run from which on its figures are not to be trusted.
+BUSY = 0.5
 DURABLE_CAPTURES = 700  # a second
 _COLUMNS = (
     ("p50", "p50_us", "{:.0f} us"),
@@ -51,6 +53,11 @@ def table(result: dict[str, Any]) -> str:
         f"{result['time']}{'; quick run, figures are rough' if result['quick'] else ''}; {result['minutes']} minutes"
     )
     lines = [heading]
+    if about["load_before"] > BUSY:
+        lines += [
+            "",
+            "**The machine was busy with other work: no figure or target below can be relied on. Run it again.**",
+        ]
     for name, model in result["models"].items():
         lines += ["", f"**{name}**: {model['what']}, {model['input_mb']} MB in", ""]
         rows = [

@@ -117,7 +117,7 @@ def throughput(predict: Predict, array: Array, seconds: float, clients: int) -> 
 
     def run() -> int:
         count = 0
-        while time.perf_counter() - started < seconds:
+        while not count or time.perf_counter() - started < seconds:
             predict(array)
             count += 1
         return count

@@ -67,14 +67,16 @@ def _facts(path: Path) -> ModelFacts:
     try:
         told = tomllib.loads(path.read_text(encoding="utf-8"))
         named = dict.fromkeys(told.pop("files"))
-        contents = {name: (path.parent / name).read_bytes() for name in named}
         version = str(told.pop("version"))
-        manifest = make_manifest(model_name=str(told["name"]), model_version=version, files=contents)
+        elsewhere = told.get("source", {}).get("digest")  # its files lie in a bucket: their digest stands for them
+        here = [name for name in named if elsewhere is None or (path.parent / name).is_file()]
+        contents = {name: (path.parent / name).read_bytes() for name in here}
+        digest = elsewhere or make_manifest(model_name=str(told["name"]), model_version=version, files=contents).digest
     except (OSError, KeyError, ValueError, PackageError) as error:
         raise ReportError(f"models/{path.parent.name}/model.toml: a model's files are expected: {error!r}") from error
     return ModelFacts(
         version=version,
-        digest=manifest.digest,
+        digest=digest,
         size=sum(map(len, contents.values())),
         evaluation=told.pop("evaluation", {}),
         optimization=told.pop("optimization", {}),
@@ -89,7 +91,7 @@ def _change(name: str, before: ModelFacts | None, after: ModelFacts | None) -> M
     if after is not None and not after.evaluated:
         unevaluated = "it was measured on no images: [evaluation] has none"
     elif before and after and before.version == after.version and before.digest != after.digest:
-        changed = ", ".join(file.path for file in files)
+        changed = ", ".join(file.path for file in files) or "its files in the bucket"
         unevaluated = (
             f"{changed} changed under the same version {after.version}, whose [evaluation] is of the former file"
         )

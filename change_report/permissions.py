@@ -19,7 +19,7 @@ from change_report.statements import Holder, Statement, readable
 
 Direction = Literal["widened", "narrowed", "moved"]
 # What is named by its content has another name with every content, and is no more or less than before.
-_CONTENT = re.compile(r"\b[0-9a-f]{16,64}\b.*")
+_CONTENT = re.compile(r"\b[0-9a-f]{16,64}\b[^*?]*$")
 Statements = Mapping[Holder, frozenset[Statement]]
 
 

@@ -65,6 +65,8 @@ def _sentences(report: Report) -> Iterator[str]:
         yield f"{listed([change.title for change in changes])}: {environment_line(changes[0])}."
     if quiet := [change.title for change in report.environments if change.status == "unchanged"]:
         yield f"{listed(quiet)}: no change."
+    if report.pins:
+        yield f"{counted(len(report.pins), 'package')} that it is built with moved."
     if report.assets:
         yield f"{counted(len(report.assets), 'asset')} with other content."
     if total := sum(change.cost.move for change in report.environments):

@@ -80,7 +80,6 @@ def _look(target: Target, release: Declared, windows: Mapping[str, Window]) -> l
         return found
     bounds = target.environment.verification
     observed = [observe(target, thing, release.deployment_id) for thing in windows]
-    # Heartbeats after the devices: those of a device that has just finished are then counted from the next one on.
     heartbeats = read_heartbeats(target, list(windows))
     for device in observed:
         window, execution = windows[device.thing], device.execution

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from edge_constructs.component_lock import ComponentLock
 from edge_constructs.component_source import ComponentSource
 from stacks.application import INPUT_ERRORS
-from stacks.components import LOCK, all_sources, load_sources
+from stacks.components import LOCK, ROOT, all_sources, load_sources
 from stacks.environment import load_environment
 from stacks.snapshots import FOLDERS
 from stacks.variants import environment_sources
@@ -18,7 +19,7 @@ def main() -> int:
     """Write components.lock and say what changed; 1 when an environment, a model or the lock is wrong."""
     try:
         former = ComponentLock.read(LOCK)
-        lock = former.renewed([*all_sources(), *_variants()])
+        lock = renewed()
     except INPUT_ERRORS as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
@@ -29,10 +30,16 @@ def main() -> int:
     return 0
 
 
-def _variants() -> list[ComponentSource]:
-    sources = load_sources()
-    paths = [path for folder in FOLDERS for path in sorted(folder.glob("*.toml"))]
-    made = [source for path in paths for source in environment_sources(load_environment(path), sources)]
+def renewed(root: Path = ROOT) -> ComponentLock:
+    """The lock in which whatever changed has its next version; `root` is the project or another state of it."""
+    return ComponentLock.read(root / LOCK.name).renewed([*all_sources(root), *_variants(root)])
+
+
+def _variants(root: Path) -> list[ComponentSource]:
+    sources = load_sources(root)
+    folders = FOLDERS if root == ROOT else [root / folder.relative_to(ROOT) for folder in FOLDERS]
+    environments = [load_environment(path) for folder in folders for path in sorted(folder.glob("*.toml"))]
+    made = [source for environment in environments for source in environment_sources(environment, sources, root)]
     return [source for source in made if source.variant]
 
 

@@ -10,7 +10,7 @@ from edge_constructs.compilation_job import compilation_key
 from edge_constructs.component_source import ComponentSource, model_component, with_agent
 from edge_constructs.model_folder import ModelFolder
 from edge_constructs.wheels import with_wheels
-from stacks.components import WHEELS, load_model
+from stacks.components import ROOT, WHEELS, load_model
 from stacks.environment import Environment
 
 SAGEMAKER_AGENT = "aws.greengrass.SageMakerEdgeManager"
@@ -63,15 +63,18 @@ def made_of(environment: Environment, model: ModelFolder) -> str:
     return "-".join(word for word in words if word)
 
 
-def environment_sources(environment: Environment, sources: Mapping[str, ComponentSource]) -> list[ComponentSource]:
+def environment_sources(
+    environment: Environment, sources: Mapping[str, ComponentSource], root: Path = ROOT
+) -> list[ComponentSource]:
     """Every component that this environment's settings make.
 
     Args:
         environment: the environment.
         sources: the components with an artifact of their own, by folder.
+        root: where models lie.
     """
     used = [environment.inference, *([environment.detection] if environment.detection else [])]
     own = sources["agent"].name
     inference = [deployed_inference(environment, sources[folder], own_agent=own) for folder in _INFERENCE]
     agent = [carrying_wheels(environment, sources["agent"])] if environment.edge_manager == "open" else []
-    return [*agent, *inference, *(deployed_model(environment, load_model(one.model)) for one in used)]
+    return [*agent, *inference, *(deployed_model(environment, load_model(one.model, root=root)) for one in used)]

@@ -26,7 +26,7 @@ def bins(values: Sequence[float], *, upper: float) -> list[Bin]:
     step = (max(upper, low) - low) / _BARS or 1.0
     counts = [0] * _BARS
     for value in values:
-        counts[min(int((value - low) / step), _BARS - 1)] += 1
+        counts[int(min((value - low) / step, _BARS - 1))] += 1
     return [Bin(low + index * step, low + (index + 1) * step, count) for index, count in enumerate(counts)]
 
 

@@ -14,10 +14,13 @@ def subclasses(kind: type[Exception]) -> set[type[Exception]]:
     return {kind}.union(*(subclasses(one) for one in kind.__subclasses__()))
 
 
-def test_every_refusal_has_a_status_of_its_own() -> None:
-    refusals = subclasses(errors.RefusedError) - {errors.RefusedError}
-    codes = {service.refusal(kind("why"), rpc="Predict").code for kind in refusals}
-    assert len(codes) == len(refusals)
+def test_every_kind_of_refusal_has_a_status_of_its_own_and_finer_ones_share_it() -> None:
+    kinds = errors.RefusedError.__subclasses__()
+    codes = {service.refusal(kind("why"), rpc="Predict").code for kind in kinds}
+    assert len(codes) == len(kinds)
+    for kind in kinds:
+        finer = {service.refusal(one("why"), rpc="Predict").code for one in subclasses(kind)}
+        assert finer == {service.refusal(kind("why"), rpc="Predict").code}
     assert not codes & {service.Code.INTERNAL, service.Code.OK}
 
 

@@ -65,6 +65,7 @@ def test_the_recipe_lists_every_parameter_with_its_default() -> None:
         ("ExecutionProviders", "CUDA Execution", "names of execution providers"),
         ("ExecutionProviders", "CPUExecutionProvider,CPUExecutionProvider", "names of execution providers"),
         ("NativeRuntimes", "signed", "Signed or Always or Never"),
+        ("Transport", "Quic", "Http2 or Grpcio"),
         ("DLRBackendOptions", "TVM_TENSORRT_CACHE_DIR", "NAME=value pairs"),
         ("DLRBackendOptions", "path=/evil", "NAME=value pairs"),
         ("HeartbeatTopic", "a/#", "without wildcards"),

@@ -16,8 +16,8 @@ import pytest
 
 from change_report.__main__ import main
 from change_report.report import make_report
-from edge_constructs.component_lock import ComponentLock
-from stacks.components import ROOT, all_sources
+from stacks.components import ROOT
+from stacks.lock import renewed
 from stacks.snapshots import synthesise
 
 # What the report reads of a state of the project; the programs are needed where one runs from a clone's own code.
@@ -58,7 +58,7 @@ class Clone:
     def lock(self, name: str) -> tuple[str, str]:
         """`make lock`: the versions of a component before and after it."""
         before = self._version(name)
-        ComponentLock.read(self.root / "components.lock").renewed(all_sources(self.root)).write()
+        renewed(self.root).write()
         return before, self._version(name)
 
     def _version(self, name: str) -> str:

@@ -107,6 +107,8 @@ def test_what_is_named_by_its_content_moves_with_it() -> None:
     assert directions(policy(allow("s3:PutObject", former)), policy(allow("s3:PutObject", latter))) == {"moved"}
     both = policy(allow("s3:PutObject", [former, latter]))
     assert directions(policy(allow("s3:PutObject", former)), both) == {"widened"}
+    wildcard = policy(allow("s3:PutObject", f"{BUCKET}/models/{'b2' * 32}/*"))
+    assert directions(policy(allow("s3:PutObject", former)), wildcard) == {"widened", "narrowed"}
     elsewhere = policy(allow("s3:PutObject", latter.replace("bucket", "other")))
     assert directions(policy(allow("s3:PutObject", former)), elsewhere) == {"widened", "narrowed"}
 

@@ -6,6 +6,7 @@ Most run in this process, where synthesis is warm. Those that change the stacks'
 
 from __future__ import annotations
 
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -251,3 +252,26 @@ def test_a_new_model_that_was_not_measured(clone: Clone) -> None:
         ("model without evaluation", "model letters: it was measured on no images: [evaluation] has none")
     ]
     assert told.report["decisions"][0]["text"] in told.report["summary"]
+
+
+def test_another_version_of_what_the_app_is_built_with(clone: Clone) -> None:
+    version = re.search(r'"aws-cdk": "([\d.]+)"', (clone.root / "package.json").read_text(encoding="utf-8"))
+    assert version is not None
+    clone.edit("package.json", version[0], '"aws-cdk": "9.9.9"')
+    told = clone.report()
+    assert told.code == 0
+    assert [(leaf["path"], leaf["before"], leaf["after"]) for leaf in told.report["pins"]] == [
+        (["aws-cdk"], version[1], "9.9.9")
+    ]
+    assert "1 package that it is built with moved" in told.report["summary"]
+
+
+def test_a_model_whose_files_lie_in_a_bucket_is_told_of_by_its_digest(clone: Clone) -> None:
+    folder = clone.root / "models" / "letters"
+    shutil.copytree(clone.root / "models" / "digits", folder)
+    (folder / "model.onnx").unlink()
+    clone.edit("models/letters/model.toml", 'name = "digits"', 'name = "letters"')
+    with (folder / "model.toml").open("a", encoding="utf-8") as file:
+        file.write(f'\n[source]\nuri = "s3://weights/letters/"\ndigest = "{"ab" * 32}"\n')
+    (model,) = clone.report().report["models"]
+    assert (model["name"], model["after"]["digest"], model["unevaluated"]) == ("letters", "ab" * 32, "")

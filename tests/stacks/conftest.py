@@ -11,7 +11,7 @@ import pytest
 from edge_constructs.component_lock import ComponentLock
 from local.aws.policies import Decision, Request, decide, statements_of
 from stacks.application import build_app
-from stacks.components import all_sources, load_sources
+from stacks.components import ROOT, all_sources, load_sources
 from stacks.environment import load_environment
 from stacks.snapshots import FOLDERS
 from stacks.variants import environment_sources
@@ -34,7 +34,7 @@ def templates(assembly: Path) -> dict[str, Template]:
 
 
 @pytest.fixture
-def synthesise_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Template]]]:
+def synthesise_texts(tmp_path: Path) -> Callable[..., list[dict[str, Template]]]:
     """Synthesises environments `test` of different texts, one by one, under a lock that knows all of them.
 
     Returns the templates of each by stack: Fleet, Models, Release.
@@ -47,10 +47,13 @@ def synthesise_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
             (folder / "test.toml").write_text(text)
         sources = load_sources()
         made = [s for f in folders for s in environment_sources(load_environment(f / "test.toml"), sources)]
-        lock = ComponentLock(tmp_path / "lock", {}).renewed([*all_sources(), *made])
-        monkeypatch.setattr(ComponentLock, "read", lambda _path: lock)
+        root = tmp_path / "project"
+        root.mkdir()
+        for name in ("cdk.json", "component_src", "models"):
+            (root / name).symlink_to(ROOT / name)
+        ComponentLock(root / "components.lock", {}).renewed([*all_sources(), *made]).write()
         for folder in folders:
-            build_app(outdir=str(folder / "cdk.out"), folders=[folder]).synth()
+            build_app(outdir=str(folder / "cdk.out"), folders=[folder], root=root).synth()
         return [_templates(folder / "cdk.out" / "assembly-test", "test") for folder in folders]
 
     return synthesise

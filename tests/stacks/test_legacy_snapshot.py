@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from stacks.snapshots import FOLDER
+from stacks.snapshots import FOLDER, expand, read
 
 NAMESPACE, REGION, ACCOUNT = "legacy", "us-east-1", "111122223333"
 FLEET = f"{NAMESPACE}-fleet"
@@ -110,7 +110,7 @@ COMPONENTS = {
 
 
 def resources(stack: str, type_: str) -> dict[str, dict[str, Any]]:
-    template = json.loads((FOLDER / NAMESPACE / f"{stack}.json").read_text(encoding="utf-8"))
+    template = expand(read(FOLDER))[NAMESPACE][stack]
     return {id_: r.get("Properties", {}) for id_, r in template["Resources"].items() if r["Type"] == type_}
 
 

@@ -57,17 +57,16 @@ def test_the_job_writes_its_package_and_nothing_else(templates: dict[str, Any], 
         assert not allows(template, role, action, resource), (action, resource)
 
 
-def test_a_model_that_lies_in_s3_is_packaged_from_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allows: Any, resources: Any
-) -> None:
+def test_a_model_that_lies_in_s3_is_packaged_from_there(tmp_path: Path, allows: Any, resources: Any) -> None:
     folder = tmp_path / "models" / "digits"
     folder.mkdir(parents=True)
     shutil.copy(ROOT / "models" / "digits" / "labels.txt", folder)
     digest = load_model_folder(ROOT / "models" / "digits").digest
     text = (ROOT / "models" / "digits" / "model.toml").read_text()
     (folder / "model.toml").write_text(f'{text}\n[source]\nuri = "s3://weights/digits/"\ndigest = "{digest}"\n')
-    monkeypatch.setattr("stacks.application.load_model", lambda _name, **_: load_model_folder(folder))
-    build_app(outdir=str(tmp_path / "cdk.out"), context={"env": "dev"}).synth()
+    for name in ("cdk.json", "component_src", "components.lock", "environments"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    build_app(outdir=str(tmp_path / "cdk.out"), context={"env": "dev"}, root=tmp_path).synth()
     (path,) = (tmp_path / "cdk.out" / "assembly-dev").glob("*Models*.template.json")
     template = json.loads(path.read_text())
     (job,) = (r["Properties"] for r in resources(template, "Custom::EdgePackagingJob").values())
