@@ -346,7 +346,7 @@ def test_each_process_has_the_messages_of_its_generation_alone(client: Client) -
     assert client.modules == ([] if client.generation.by_hand else ["google.protobuf.descriptor_pool"])
 
 
-def test_offline_captures_wait_until_the_buffer_is_full_and_in_strict_mode_are_refused(
+def test_offline_in_strict_mode_a_capture_is_refused(
     agent: AgentProcess, s3: S3, package: Path, client: Client, eventually: Callable[..., None]
 ) -> None:
     s3.failing = True
@@ -354,21 +354,11 @@ def test_offline_captures_wait_until_the_buffer_is_full_and_in_strict_mode_are_r
         "CaptureDataDestination": "Cloud",
         "BucketName": "captures-sagemaker-test",
         "CaptureDataPushPeriodSeconds": "0.01",
-        "CaptureDataBatchSize": "1",
     }
     model = {client.generation.model_field("CaptureData"): "digits"}
 
     def capture(capture_id: str) -> tuple[grpc.StatusCode, str]:
         return client.call(agent.socket, "CaptureData", {**model, "capture_id": capture_id})[:2]
-
-    agent.start(**cloud, CaptureDataBufferSize="2")
-    with agent.client() as own:
-        own.load_model(str(package), "digits")
-    assert [capture(name)[0] for name in ("first", "second")] == [OK, OK]
-    code, details = capture("third")
-    assert code is EXHAUSTED
-    assert "'third'" in details or "CaptureDataBufferSize" in details
-    agent.stop()
 
     agent.start(**cloud, CaptureDataStrictOffline="true")
     with agent.client() as own:
