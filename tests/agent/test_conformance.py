@@ -350,7 +350,7 @@ def test_offline_in_strict_mode_a_capture_is_refused(
     agent: AgentProcess, s3: S3, package: Path, client: Client, eventually: Callable[..., None]
 ) -> None:
     s3.failing = True
-    cloud = {
+    cloud: dict[str, Any] = {
         "CaptureDataDestination": "Cloud",
         "BucketName": "captures-sagemaker-test",
         "CaptureDataPushPeriodSeconds": "0.01",
