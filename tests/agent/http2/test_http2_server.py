@@ -203,6 +203,21 @@ class TestStockClients:
         assert stock(b"wait", seconds=0.2).code() is grpc.StatusCode.DEADLINE_EXCEEDED
         eventually(lambda: echo.over == ["Predict"])
 
+    @pytest.mark.parametrize("timeout", [b"2777H", b"99999999H"])  # 116 days, 11 000 years
+    def test_a_deadline_of_another_age_stops_nobody(
+        self, path: Path, echo: Echo, monkeypatch: pytest.MonkeyPatch, timeout: bytes
+    ) -> None:
+        monkeypatch.setattr(connection, "_GREETING_SECONDS", 0.2)
+        raw = Raw(path)
+        raw.send(raw.request(1, b"wait", (b"grpc-timeout", timeout)))
+        assert echo.waiting.acquire(timeout=10)
+        time.sleep(0.5)  # no earlier deadline is left
+        with contextlib.closing(Raw(path).socket) as other:  # only the overseer lets new clients in
+            assert other.recv(1)
+        echo.go.set()
+        assert raw.answer(1)[1] == b"wait"
+        raw.socket.close()
+
     def test_a_cancelled_call_is_over(self, stock: Callable[..., Any], echo: Echo, eventually: Any) -> None:
         call = stock(b"wait", seconds=None)
         assert echo.waiting.acquire(timeout=10)
