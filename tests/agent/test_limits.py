@@ -183,7 +183,7 @@ class TestOverload:
         assert work(1).code() is grpc.StatusCode.OK
 
     def test_who_has_no_deadline_waits_for_its_turn(
-        self, busy: tuple[AgentProcess, AgentClient, Callable[..., Any]], eventually: Callable[..., None]
+        self, busy: tuple[AgentProcess, AgentClient, Callable[..., Any]]
     ) -> None:
         _, _, work = busy
         long = work(1_000_000, seconds=60)
