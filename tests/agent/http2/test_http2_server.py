@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import threading
 import time
@@ -394,6 +395,38 @@ class TestByHand:
         raw.send(b"".join(frames.rst_stream(stream, ErrorCode.NO_ERROR) for stream in range(1, 9, 2)))
         raw.send(raw.request(11, b"x"))
         assert raw.answer(11)[1] == b"x"
+
+    def test_a_cancelled_calls_message_counts_as_long_as_it_is_held(
+        self, raw: Raw, echo: Echo, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+    ) -> None:
+        hold = threading.Event()
+
+        def answer(*_: object) -> Answer:  # as a runtime that cannot be interrupted
+            echo.waiting.release()
+            hold.wait(10)
+            return Answer(b"")
+
+        monkeypatch.setattr(echo, "answer", answer)
+        for stream in range(1, 9, 2):
+            raw.send(raw.request(stream, bytes(MOST_BYTES)))
+            assert echo.waiting.acquire(timeout=10)
+        raw.send(b"".join(frames.rst_stream(stream, ErrorCode.NO_ERROR) for stream in range(1, 9, 2)))
+        raw.send(raw.request(9, b"x"))
+        fields = raw.answer(9)[0]
+        hold.set()
+        assert b"no room" in fields[b"grpc-message"]
+        streams = itertools.count(11, 2)
+
+        def all_room_is_back() -> bool:
+            stream = next(streams)
+            raw.send(raw.request(stream, bytes(MOST_BYTES)))
+            return raw.answer(stream)[0][b"grpc-status"] == b"0"
+
+        eventually(all_room_is_back)
+
+    def test_a_call_whose_connection_faults_before_it_runs_leaves_nothing(self, raw: Raw) -> None:
+        raw.send(raw.request(1, b"x") + frames.frame(frames.PING, 0, 1, bytes(8)))
+        assert raw.ending() is ErrorCode.PROTOCOL_ERROR  # the server's counts are looked at when it stops
 
     def test_streams_without_end_are_refused_by_number(self, raw: Raw) -> None:
         count = MOST_CALLS + 101

@@ -162,8 +162,8 @@ class Calls:
             reset: Whether the peer may still be sending.
         """
         known = self._incoming.pop(exchange.stream, None) is not None
-        self._forget(exchange)
         if known:
+            self._forget(exchange)
             self._sink.refusal(exchange.stream, headers.refusal(answer.code, answer.details), reset=reset)
 
     def finish(self, exchange: Exchange, answer: Answer) -> None:
@@ -183,12 +183,20 @@ class Calls:
                 code = Code.DEADLINE_EXCEEDED  # that is why nobody waits
             self._sink.refusal(exchange.stream, headers.refusal(code, details), reset=False)
 
+    def abandon(self, exchange: Exchange) -> None:
+        """A call that was completed will not run."""
+        self._answering.pop(exchange.stream, None)
+        self._forget(exchange)
+        self._limits.end_call()
+
     def cancel(self, stream: int) -> None:
         """Nobody waits for a call any more."""
-        exchange = self._incoming.pop(stream, None) or self._answering.pop(stream, None)
+        incoming, answering = self._incoming.pop(stream, None), self._answering.pop(stream, None)
         self._sink.forget(stream)
-        if exchange is not None:
-            self._forget(exchange)
+        if incoming is not None:
+            self._forget(incoming)
+        # Whose answer is being made holds its message until that has ended, and with it the room: see ``finish``.
+        for exchange in filter(None, (incoming, answering)):
             exchange.end()
 
     def cancel_all(self) -> None:

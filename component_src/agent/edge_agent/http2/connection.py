@@ -135,7 +135,7 @@ class Connection:
                     self._host.run(functools.partial(self._answer_and_read, exchange))
                     exchange = another
         except BaseException:
-            self._host.end_call()  # the connection ends, and with it this call, which will not run
+            self._calls.abandon(exchange)  # the connection ends, and with it this call
             raise
         return exchange
 
