@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_agent.http2 import connection, frames, server
+from edge_agent.http2 import connection, exchange, frames, server
 from edge_agent.http2.frames import ErrorCode, Setting
 from edge_agent.http2.server import Http2Server
 from edge_agent.http2.source import Source
@@ -423,6 +423,34 @@ class TestByHand:
             return raw.answer(stream)[0][b"grpc-status"] == b"0"
 
         eventually(all_room_is_back)
+
+    @pytest.mark.parametrize("part", [b"", bytes(70_000)])
+    def test_a_larger_message_that_does_not_go_on_gives_its_room_back(
+        self, raw: Raw, monkeypatch: pytest.MonkeyPatch, part: bytes
+    ) -> None:
+        monkeypatch.setattr(exchange, "_RECEIVING_SECONDS", 0.2)
+        raw.send(frames.frame(frames.HEADERS, frames.END_HEADERS, 1, raw.encoder.encode(HEADERS)))
+        raw.send(frames.frame(frames.DATA, 0, 1, b"\0" + MOST_BYTES.to_bytes(4, "big") + part))
+        fields = raw.answer(1)[0]
+        assert int(fields[b"grpc-status"]) == Code.RESOURCE_EXHAUSTED
+        assert b"whole within a minute" in fields[b"grpc-message"]
+        raw.send(frames.frame(frames.DATA, frames.END_STREAM, 1, bytes(10)) + raw.request(3, b"x"))
+        assert raw.answer(3)[1] == b"x"
+
+    def test_a_call_that_is_late_while_its_message_begins_keeps_no_room(
+        self, raw: Raw, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begin = exchange.Exchange._begin
+
+        def late(one: exchange.Exchange, reserve: Callable[[int], bool]) -> Answer | None:
+            time.sleep(0.3)  # the overseer refuses it meanwhile
+            return begin(one, reserve)
+
+        monkeypatch.setattr(exchange.Exchange, "_begin", late)
+        raw.send(raw.request(1, b"hello", (b"grpc-timeout", b"50m")))
+        assert int(raw.answer(1)[0][b"grpc-status"]) == Code.DEADLINE_EXCEEDED
+        raw.send(raw.request(3, b"x"))  # the server's room is looked at when it stops
+        assert raw.answer(3)[1] == b"x"
 
     def test_a_call_whose_connection_faults_before_it_runs_leaves_nothing(self, raw: Raw) -> None:
         raw.send(raw.request(1, b"x") + frames.frame(frames.PING, 0, 1, bytes(8)))
