@@ -72,7 +72,7 @@ def echo() -> Echo:
 
 
 @pytest.fixture
-def path(echo: Echo, tmp_path: Path) -> Iterator[Path]:
+def path(echo: Echo, tmp_path: Path, eventually: Callable[..., None]) -> Iterator[Path]:
     path = tmp_path / "s"
     made = Http2Server(echo, most_bytes=MOST_BYTES, most_calls=MOST_CALLS)  # type: ignore[arg-type] # as much as it uses
     made.listen(path)
@@ -81,7 +81,7 @@ def path(echo: Echo, tmp_path: Path) -> Iterator[Path]:
     echo.go.set()
     assert made.stop(2.0).wait(10)
     assert made._running == 0
-    assert made._room == 4 * MOST_BYTES
+    eventually(lambda: made._room == 4 * MOST_BYTES)  # whose caller is gone may be a moment from its end
     assert not made._connections
 
 
