@@ -190,7 +190,7 @@ def http2(message: bytes) -> None:
     limits = _Limits()
     sink = Sink(_Nowhere(), most_waiting=1 << 20)  # type: ignore[arg-type] # as much of a socket as it uses
     calls = Calls(limits, sink)
-    reader = FrameReader(Source(receive_into), sink, calls, limits)
+    reader = FrameReader(Source(receive_into), sink, calls)
     try:
         while True:
             exchange = reader.next()

@@ -151,3 +151,28 @@ def test_never_more_than_the_bound_run_at_once() -> None:
         thread.join()
     assert 1 <= most <= 3
     assert running == 0
+
+
+def test_a_deadline_beyond_what_the_clock_can_wait_is_waited_for_and_costs_no_place(
+    waiting_until: Callable[[Admission, int], None], eventually: Callable[..., None]
+) -> None:
+    admission, order = Admission(running=1, waiting=1), list[int]()
+    first = Holder(admission, order, 0, Caller())
+    eventually(lambda: order == [0])
+    second = Holder(admission, order, 1, Caller(seconds=99_999_999 * 3600.0))
+    waiting_until(admission, 1)
+    first.join()
+    eventually(lambda: order == [0, 1])
+    second.join()
+    assert (admission._running, len(admission._waiting)) == (0, 0)
+
+
+def test_a_caller_that_fails_while_it_waits_leaves_the_queue() -> None:
+    class Broken(Caller):
+        def remaining(self) -> float | None:
+            raise RuntimeError("the transport broke")
+
+    admission = Admission(running=1, waiting=1)
+    with admission.admitted(Caller()), pytest.raises(RuntimeError):
+        admission.admitted(Broken()).__enter__()
+    assert (admission._running, len(admission._waiting)) == (0, 0)

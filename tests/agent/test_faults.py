@@ -8,6 +8,7 @@ import datetime as dt
 import http.server
 import json
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -254,6 +255,26 @@ class TestSocket:
         assert agent.events("socket_restored")
         assert agent.stop() == 0
         assert not agent.socket.exists()
+
+    def test_a_directory_that_is_gone_for_a_while_ends_nothing(
+        self, agent: AgentProcess, package: Path, eventually: Callable[..., None]
+    ) -> None:
+        directory = agent.work / "run"
+        directory.mkdir()
+        agent.socket = directory / "agent.sock"
+        agent.start()
+        with agent.client() as connected:
+            connected.load_model(str(package), "digits")
+            shutil.rmtree(directory)
+            directory.write_text("not a directory")
+            eventually(lambda: agent.events("socket_lost"))
+            time.sleep(3)  # it looks again
+            assert connected.predict("digits", {"x": X})["y"].shape == (1, 3)
+            assert len(agent.events("socket_lost")) == 1
+            directory.unlink()
+            directory.mkdir()
+            eventually(agent.socket.exists)
+        assert agent.stop() == 0
 
     def test_a_path_that_somebody_took_is_left_to_them(
         self, agent: AgentProcess, eventually: Callable[..., None]

@@ -159,7 +159,7 @@ class TestOverload:
         ):
             client.load_model(str(make_package({"m.onnx": slow()})), "slow")
 
-            def work(times: int, seconds: float = 30.0) -> Any:
+            def work(times: int, seconds: float | None = 30.0) -> Any:
                 """A call that goes on by itself."""
                 array = np.array(times, np.int64)
                 message = wire.predict_request("slow", [tensors.to_wire("times", array)])
@@ -180,6 +180,19 @@ class TestOverload:
         assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
         assert codes.count(grpc.StatusCode.OK) == 2
         assert any("MaxConcurrentPredictions" in call.details() for call in calls)
+        assert work(1).code() is grpc.StatusCode.OK
+
+    def test_who_has_no_deadline_waits_for_its_turn(
+        self, busy: tuple[AgentProcess, AgentClient, Callable[..., Any]]
+    ) -> None:
+        _, _, work = busy
+        long = work(1_000_000, seconds=60)
+        time.sleep(0.1)  # it runs
+        patient = work(1, seconds=None)
+        time.sleep(0.1)  # it waits
+        assert not patient.done()
+        long.cancel()
+        assert patient.code() is grpc.StatusCode.OK
         assert work(1).code() is grpc.StatusCode.OK
 
     def test_who_waits_in_vain_frees_the_queue(

@@ -133,3 +133,14 @@ def test_a_loaded_model_does_not_keep_the_bytes_that_it_was_made_of(
     engine = open_engine({"m.onnx": content}, engine_options, signed=False)
     assert engine.run({"x": np.zeros((1, 4), np.float32)})[0].shape == (1, 3)
     assert sys.getrefcount(content) == before  # its weights are in memory once
+
+
+@pytest.mark.parametrize("url", ["file://[", "file://\u2100/model", "FILE://host/model"])
+def test_a_url_that_cannot_be_read_is_the_callers_mistake(registry: models.ModelRegistry, url: str) -> None:
+    with pytest.raises(errors.InvalidArgumentError, match="expected a local directory or package file"):
+        registry.load(handle="digits", url=url)
+
+
+def test_a_path_that_looks_like_a_host_is_a_path(registry: models.ModelRegistry) -> None:
+    with pytest.raises(errors.NotFoundError, match="digits"):
+        registry.load(handle="digits", url="//[nowhere")

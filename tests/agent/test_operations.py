@@ -27,7 +27,7 @@ from edge_contract.errors import AgentError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.agent.conftest import AgentProcess
+    from tests.agent.conftest import S3, AgentProcess
 
 X = np.array([[1, 2, 3, 4]], np.float32)
 DOCUMENT = Path(__file__).parents[2] / "docs/operations/agent.md"
@@ -219,6 +219,32 @@ class TestFlags:
         agent.process.send_signal(signal.SIGUSR1)
         eventually(lambda: agent.events("configuration_applied"))
         assert agent.events("configuration_applied")[0]["changed"] == ["capture_data_batch_size"]
+
+    def test_other_credentials_are_taken_at_a_signal(
+        self, agent: AgentProcess, package: Path, s3: S3, eventually: Callable[..., None]
+    ) -> None:
+        agent.start(
+            CaptureDataDestination="Cloud", BucketName="captures-sagemaker-test", CaptureDataPushPeriodSeconds="0.1"
+        )
+        with agent.client() as client:
+            client.load_model(str(package), "digits")
+            client.capture_data("digits", "a", {"x": X}, {})
+            eventually(lambda: s3.puts)
+            provider = {
+                "aws_iot_cred_endpoint": "https://127.0.0.1:9/role-aliases/a/credentials",
+                "aws_ca_cert_file": "/absent.pem",
+                "aws_cert_file": "/absent.pem",
+                "aws_cert_pk_file": "/absent.key",
+            }
+            config = agent.work / "config.json"
+            added = {f"sagemaker_edge_provider_{name}": value for name, value in provider.items()}
+            values = json.loads(config.read_text())
+            config.write_text(json.dumps({**values, **added}))
+            agent.process.send_signal(signal.SIGUSR1)
+            eventually(lambda: agent.events("configuration_applied"))
+            client.capture_data("digits", "b", {"x": X}, {})
+            eventually(lambda: agent.events("delivery_failed"))
+        assert "127.0.0.1:9" in agent.events("delivery_failed")[0]["error"]
 
 
 class TestDoctor:

@@ -366,6 +366,46 @@ class TestDiskUploader:
         assert store.objects[reference[len("s3://bucket/") :]] == bytes(8)
         assert not [path for path in parameters.capture_data_disk_path.rglob("*") if path.is_file()]
 
+    def test_folders_of_hours_that_are_over_go_when_they_are_empty(self, tmp_path: Path) -> None:
+        parameters = make_settings(tmp_path, CaptureDataDestination="Disk", CaptureDataPeriodicUpload="true")
+        root, store = parameters.capture_data_disk_path, Store()
+        fleet = root / parameters.folder_prefix / parameters.device_fleet_name
+        long_ago, now, full = (fleet / "digits/2001/01/01" / hour for hour in ("00", "01", "02"))
+        for folder in (long_ago, now, full):
+            (folder / "raw-data/input-tensors").mkdir(parents=True)
+        (full / "raw-data/input-tensors/left").write_bytes(b"x")
+        (full / "b.jsonl").write_bytes(b"{}\n")
+        for path in [long_ago, *long_ago.rglob("*"), full]:
+            os.utime(path, (0, 0))
+        uploader = DiskUploader(root, store, parameters)
+        for _ in range(3):  # a folder that lost its last folder just now is not an old one
+            for path in [long_ago, long_ago / "raw-data"]:
+                if path.exists():
+                    os.utime(path, (0, 0))
+            uploader._due = 0
+            uploader._step()
+        assert not long_ago.exists()
+        assert (now / "raw-data/input-tensors").is_dir()
+        assert (full / "raw-data/input-tensors/left").exists()
+        assert [key.rpartition("/")[2] for key in store.objects] == ["b.jsonl"]
+
+    @pytest.mark.parametrize("way", ["../../secret", "link/secret"])
+    def test_a_manifest_that_leads_elsewhere_takes_nothing_away(self, tmp_path: Path, way: str) -> None:
+        parameters = make_settings(tmp_path / "work", CaptureDataDestination="Disk", CaptureDataPeriodicUpload="true")
+        root, store = parameters.capture_data_disk_path, Store()
+        fleet = root / parameters.folder_prefix / parameters.device_fleet_name
+        fleet.mkdir(parents=True)
+        (tmp_path / "secret").write_bytes(b"mine")
+        (root / "link").symlink_to(tmp_path)
+        evil = fleet / "evil.jsonl"
+        evil.write_text(json.dumps({"deviceFleetInputs": [{"data-ref": f"file://{root}/{way}"}]}) + "\n")
+        uploader = DiskUploader(root, store, parameters)
+        uploader._due = 0
+        assert uploader._step()
+        assert (tmp_path / "secret").read_bytes() == b"mine"
+        assert evil.exists()
+        assert not store.objects
+
 
 @given(st.integers(1, 10_000))
 def test_a_fleet_spreads_its_retries_within_bounds(failures: int) -> None:

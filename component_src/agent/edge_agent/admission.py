@@ -72,14 +72,27 @@ class Admission:
             return ticket
 
     def _wait(self, ticket: _Ticket, call: Call) -> None:
-        call.when_over(ticket.called.set)
-        ticket.called.wait(call.remaining())
-        with self._lock:
-            if ticket.admitted:
-                return
-            self._waiting.remove(ticket)
+        try:
+            call.when_over(ticket.called.set)
+            remaining = call.remaining()
+            # A deadline may lie further away than the clock can wait.
+            ticket.called.wait(None if remaining is None else min(remaining, threading.TIMEOUT_MAX))
+        except BaseException:
+            if not self._withdraw(ticket):
+                self._leave()
+            raise
+        if not self._withdraw(ticket):
+            return
         check_wanted(call)
         raise CancelledError("the caller went away while the prediction waited")
+
+    def _withdraw(self, ticket: _Ticket) -> bool:
+        """Wait no longer; false when the place was given meanwhile, and is held."""
+        with self._lock:
+            if ticket.admitted:
+                return False
+            self._waiting.remove(ticket)
+            return True
 
     def resize(self, *, running: int, waiting: int) -> None:
         """Change the bounds; what runs or waits already is not sent away."""

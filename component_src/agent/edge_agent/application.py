@@ -86,6 +86,7 @@ class Application:
             self._service = Service(agent)
             self._servers = [self._bound_server()]
             self._socket = path.lstat()
+            self._socket_lost = False
             if parameters.metrics_socket_name is not None:
                 metrics_socket = prometheus.MetricsSocket(
                     parameters.metrics_socket_name,
@@ -124,7 +125,7 @@ class Application:
         _set_environment(parameters)
         self._loader.options = _loader_options(parameters)
         self._models.max_models, self._models.max_bytes = parameters.max_models, parameters.model_memory_max_bytes
-        if any(name.startswith(("capture_", "bucket_", "folder_", "device_")) for name in changed):
+        if any(name.startswith(("capture_", "bucket_", "folder_", "device_", "iot_")) for name in changed):
             self._captures.configure(parameters)
         self._heartbeat.configure(parameters)
         self._parameters = parameters
@@ -142,10 +143,14 @@ class Application:
         try:
             unix_socket.claim(path)
             added = self._bound_server()
-        except unix_socket.OccupiedError as error:
-            _LOG.error("socket_lost", extra={"fields": {"socket": str(path), "error": str(error)}})
+            self._socket = path.lstat()
+        except (unix_socket.OccupiedError, OSError) as error:
+            # Once until it works again: who is connected is served, and a line every two seconds helps nobody.
+            if not self._socket_lost:
+                _LOG.error("socket_lost", extra={"fields": {"socket": str(path), "error": str(error)}})
+            self._socket_lost = True
             return
-        self._socket = path.lstat()
+        self._socket_lost = False
         added.start()
         self._servers.append(added)
         _LOG.warning("socket_restored", extra={"fields": {"socket": str(path)}})
@@ -159,10 +164,10 @@ class Application:
                 ending.wait()
             self._heartbeat.stop(_HEARTBEAT_SECONDS)
             self._captures.stop(_FLUSH_SECONDS)
-            for model in self._models.list():
-                model.session.close()
             self._metrics.save(running=False)
             self._parameters.unix_socket_name.unlink(missing_ok=True)
+            for model in self._models.list():  # last: a runtime that cannot be interrupted may have to be waited for
+                model.session.close()
         _LOG.info("agent_stopped", extra={"fields": {"seconds": round(time.monotonic() - started, 3)}})
 
     def _bound_server(self) -> Transport:

@@ -24,8 +24,13 @@ class _Call:
 
     def __init__(self, context: grpc.ServicerContext) -> None:
         self._context = context
-        self.remaining: Callable[[], float | None] = context.time_remaining
         self.active: Callable[[], bool] = context.is_active
+
+    def remaining(self) -> float | None:
+        """See ``service.Call``."""
+        seconds: float | None = self._context.time_remaining()
+        # Where there is no deadline grpcio says how long it is until the last second that it can count.
+        return None if seconds is None or seconds > threading.TIMEOUT_MAX else seconds
 
     def when_over(self, callback: Callable[[], None]) -> None:
         """See ``service.Call``."""

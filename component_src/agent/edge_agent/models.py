@@ -187,9 +187,13 @@ class ModelRegistry:
         )
 
     def _path(self, url: str) -> Path:
-        parts = urllib.parse.urlsplit(url)
-        path = urllib.parse.unquote(parts.path) if parts.scheme == "file" else url
-        if not path or "\0" in path or (parts.scheme == "file" and parts.netloc) or "://" in path:
+        try:
+            parts = urllib.parse.urlsplit(url) if url.lower().startswith("file:") else None
+        except ValueError:  # it looks like a host, but is none
+            path = ""
+        else:
+            path = url if parts is None else "" if parts.netloc else urllib.parse.unquote(parts.path)
+        if not path or "\0" in path or "://" in path:
             raise InvalidArgumentError(
                 f"url {url!r:.300}: expected a local directory or package file: a path, absolute or relative to "
                 f"{self._work}, or file:///..."

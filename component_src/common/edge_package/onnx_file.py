@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_DEPTH = 64
+_UINT32 = 0xFFFF_FFFF
 # Field numbers as in onnx.proto.
 _MODEL_GRAPH, _MODEL_OPSETS = 7, 8
 _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 5, 11, 12
@@ -126,7 +127,8 @@ def _search(message: memoryview, kind: str, depth: int) -> bool:
         raise OnnxError(f"expected at most {_MAX_DEPTH} nested messages, got more")
     for number, value in _fields(message):
         if isinstance(value, int):
-            if kind == "tensor" and number == _DATA_LOCATION and value == _EXTERNAL:
+            # protobuf keeps the lower half of a number that is too long for an enum, and so must who looks first.
+            if kind == "tensor" and number == _DATA_LOCATION and value & _UINT32 == _EXTERNAL:
                 return True
         elif number in _CHILDREN[kind] and _search(value, _CHILDREN[kind][number], depth + 1):
             return True
@@ -171,6 +173,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     position, end = 0, len(message)
     while position < end:
         tag, position = _varint(message, position)
+        if tag > _UINT32:  # some readers keep its lower half, others refuse it
+            raise OnnxError(f"expected a field's number before byte {position}, got {tag >> 3}")
         number, wire = tag >> 3, tag & 7
         if wire == _VARINT:
             value, position = _varint(message, position)

@@ -72,7 +72,8 @@ def _opened(path: Path, max_bytes: int) -> Iterator[Iterator[_Member]]:
     with _open_plain(path) as stream:
         try:
             yield _members(_Bounded(gzip.GzipFile(fileobj=stream, mode="rb"), path), path, max_bytes)
-        except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile) as error:
+        # The last two are how tarfile says that the numbers of an extended header are none.
+        except (tarfile.TarError, zlib.error, EOFError, gzip.BadGzipFile, ValueError, OverflowError) as error:
             raise PackageError(f"{path}: expected a whole .tar.gz package: {error}") from None
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edge_agent.engines import EngineOptions, open_engine
 from edge_agent.errors import FailedPreconditionError
-from edge_package.onnx_file import has_external_data
+from edge_package.onnx_file import OnnxError, has_external_data
 
 WEIGHTS = np.ones((4, 3), np.float32)
 
@@ -77,3 +77,26 @@ def test_a_cut_model_never_loads(data: st.DataObject) -> None:
     cut = content[: data.draw(st.integers(0, len(content) - 1))]
     with pytest.raises(FailedPreconditionError):
         open_engine({"model.onnx": cut}, OPTIONS, signed=False)
+
+
+def _within(tag: bytes, content: bytes) -> bytes:
+    return tag + bytes([len(content) & 0x7F | 0x80, len(content) >> 7]) + content
+
+
+@pytest.mark.parametrize(
+    "location", [b"\x01", b"\x81\x00", b"\x81\x80\x80\x80\x10", b"\x81\x80\x80\x80\xf0\xff\xff\xff\x7f"]
+)
+def test_external_is_what_protobuf_takes_for_it_however_it_is_written(location: bytes) -> None:
+    tensor = weights(external=True)
+    tensor.ClearField("data_location")
+    content = _within(b"\x3a", _within(b"\x2a", tensor.SerializeToString() + b"\x70" + location))
+    assert ModelProto.FromString(content).graph.initializer[0].data_location == TensorProto.EXTERNAL
+    assert has_external_data(content)
+    with pytest.raises(FailedPreconditionError, match="all weights inside the file"):
+        open_engine({"model.onnx": content}, OPTIONS, signed=False)
+
+
+def test_a_field_number_that_readers_cut_differently_is_refused() -> None:
+    content = _within(b"\x3a", _within(b"\x2a", b"\xf0\x80\x80\x80\x10\x01"))
+    with pytest.raises(OnnxError, match="field's number"):
+        has_external_data(content)

@@ -205,3 +205,11 @@ def test_no_change_of_a_byte_goes_unnoticed(whole: Callable[[], tuple[Path, byte
         return
     # What a tar keeps of modes, owners and padding is not of the package.
     assert dict(read.contents) == FILES
+
+
+@pytest.mark.parametrize("headers", [{"GNU.sparse.map": "1,x"}, {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}])
+def test_an_extended_header_that_is_none_is_refused(tmp_path: Path, headers: dict[str, str]) -> None:
+    member = tarfile.TarInfo("model.onnx")
+    member.pax_headers = headers
+    with pytest.raises(PackageError, match=r"evil\.tar\.gz"):
+        measure_package_file(packed(tmp_path, [(member, b"no number\n" + bytes(600))]), max_bytes=1 << 20)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import errno
 import itertools
@@ -81,6 +82,7 @@ class Spool:
         self._pending: collections.OrderedDict[str, Pending] = collections.OrderedDict()
         self._plans: collections.OrderedDict[str, Plan] = collections.OrderedDict()  # by file name
         self._claimed: set[str] = set()  # plans that are being delivered
+        self._undecided: set[Path] = set()  # of plans that the disk may have taken in part, and that do not hold
         for directory in (self._batches_dir, self._history.directory):
             make_directory(directory)
         self._resume()
@@ -188,10 +190,15 @@ class Spool:
                 if members:
                     decided[f"{self._next():0{_DIGITS}d}-{plan.id}.json"] = dataclasses.replace(plan, members=members)
         try:
+            self._remove_undecided()
             with Group() as group:
                 for file, plan in decided.items():
                     group.write(self._batches_dir / file, plan.encode())
         except BaseException:
+            # Some may have got their names: after a restart their captures would be in two batches.
+            self._undecided.update(self._batches_dir / file for file in decided)
+            with contextlib.suppress(OSError):
+                self._remove_undecided()
             with self._changed:
                 self._pending.update(taken)
                 for name in reversed(taken):
@@ -217,8 +224,9 @@ class Spool:
         """Let the other plans go first."""
         with self._changed:
             for file in files:
-                self._plans.move_to_end(file)
                 self._claimed.discard(file)
+                if file in self._plans:  # it may have been finished before something failed
+                    self._plans.move_to_end(file)
 
     def finish(self, lost: Mapping[str, Sequence[str]]) -> None:
         """Close plans after everything that they name arrived.
@@ -230,9 +238,10 @@ class Spool:
         with self._changed:
             plans = {file: dataclasses.replace(self._plans[file], lost=tuple(ids)) for file, ids in lost.items()}
         for file, plan in plans.items():
-            if plan.lost:
+            # A disk that failed after some of this had been done is asked for all of it again.
+            if plan.lost or not (self._batches_dir / file).exists():
                 write_durably(done / file, plan.encode())
-                (self._batches_dir / file).unlink()
+                (self._batches_dir / file).unlink(missing_ok=True)
             else:
                 (self._batches_dir / file).rename(done / file)
         sync_directory(done)
@@ -264,6 +273,11 @@ class Spool:
             return len(self._in_progress), self._bytes
 
     # --- inside -----------------------------------------------------------------------------------------------------
+    def _remove_undecided(self) -> None:
+        for path in list(self._undecided):
+            path.unlink(missing_ok=True)
+            self._undecided.discard(path)
+
     def _first_free_plan(self) -> tuple[str, Plan] | None:
         return next(self._free_plans(), None)
 

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.captures.destinations import MANIFEST_TYPE, File
@@ -13,13 +16,13 @@ from edge_agent.captures.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from edge_agent.captures.destinations import Destination
     from edge_agent.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _SCHEME = "file://"
+_EMPTY_SECONDS = 2 * 3600.0
 
 
 class DiskUploader:
@@ -42,10 +45,22 @@ class DiskUploader:
     def _step(self) -> bool:
         if self.worker.stopping.wait(max(self._due - time.monotonic(), 0.0)):
             return False
-        for manifest in sorted(self._folder.rglob("*.jsonl")):
+        for manifest in self._tidied():
             self._upload_if_readable(manifest)
         self._due = time.monotonic() + self._period
         return True
+
+    def _tidied(self) -> list[Path]:
+        """The manifests in their order; folders of hours whose files are all gone are removed on the way."""
+        manifests: list[Path] = []
+        for name, _, files in os.walk(self._folder, topdown=False):
+            folder = Path(name)
+            manifests.extend(folder / file for file in files if file.endswith(".jsonl"))
+            with contextlib.suppress(OSError):  # not empty, as most are
+                # Not one of this hour, to which the next capture may be under way.
+                if folder != self._folder and time.time() - folder.stat().st_mtime > _EMPTY_SECONDS:
+                    folder.rmdir()
+        return sorted(manifests)
 
     def _upload_if_readable(self, manifest: Path) -> None:
         try:
@@ -61,6 +76,9 @@ class DiskUploader:
         side_files = []
         for item in self._references(records):
             path = self._root / item["data-ref"][len(_SCHEME) :]
+            if not path.resolve().is_relative_to(self._root.resolve()):
+                # It would be uploaded and removed with the agent's rights, which are not those of whoever wrote it.
+                raise ValueError(f"expected files below {self._root}, got {path}")
             key = self._key(path)
             side_files.append(path)
             item["data-ref"] = self._bucket.reference(key)

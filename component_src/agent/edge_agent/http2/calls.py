@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Callable, Protocol
 
 from edge_agent.http2 import frames, headers
-from edge_agent.http2.exchange import Exchange
+from edge_agent.http2.exchange import Exchange, Receiving
 from edge_agent.http2.frames import ErrorCode
 from edge_agent.service import Answer, Code
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _MORE_STREAMS = 100  # than calls may run: so many are refused in words, more by number
 _HTTP_NO_METHOD, _HTTP_NO_TYPE = 405, 415
 _CONTENT_TYPE = b"application/grpc"
+_WATCHED_BYTES = 64 * 1024  # what a message of fewer takes is not worth a look at the clock
+_STALLED = Answer(
+    code=Code.RESOURCE_EXHAUSTED, details="message: expected it whole within a minute, as others need the room"
+)
 _LATE = Answer(code=Code.DEADLINE_EXCEEDED, details="the caller's time was over before its request had come")
 
 
@@ -76,6 +80,7 @@ class Calls:
         self._leaving = False
         self._incoming: dict[int, Exchange] = {}
         self._answering: dict[int, Exchange] = {}
+        self._receiving: dict[int, Receiving] = {}
         self.most_streams = limits.most_calls + _MORE_STREAMS
         self.last_stream = 0  # that the peer opened
         self.last_taken = 0  # that something may have been done about
@@ -137,6 +142,17 @@ class Calls:
             return self.complete(exchange)
         return None
 
+    def reserve(self, exchange: Exchange, count: int) -> bool:
+        """Whether there is room for a call's message; a larger one must be whole before long."""
+        if not self._limits.reserve(count):
+            return False
+        if count >= _WATCHED_BYTES:
+            refuse = functools.partial(self.refuse, exchange, _STALLED, reset=True)
+            receiving = Receiving(functools.partial(self._limits.run, refuse))
+            self._receiving[exchange.stream] = receiving
+            self._limits.expect(receiving)
+        return True
+
     def complete(self, exchange: Exchange) -> Exchange | None:
         """Take a request as whole, and give it back if it is to be answered; ``end_call`` must follow then."""
         refused = _LATE if exchange.overdue() else exchange.complete()
@@ -148,8 +164,7 @@ class Calls:
             return None
         self._answering[exchange.stream] = exchange
         if self._incoming.pop(exchange.stream, None) is None:  # it came too late, and the caller has been told
-            del self._answering[exchange.stream]
-            self._limits.end_call()
+            self.abandon(exchange)
             return None
         return exchange
 
@@ -162,7 +177,8 @@ class Calls:
             reset: Whether the peer may still be sending.
         """
         known = self._incoming.pop(exchange.stream, None) is not None
-        self._forget(exchange)
+        if exchange.stream not in self._answering:
+            self._forget(exchange)
         if known:
             self._sink.refusal(exchange.stream, headers.refusal(answer.code, answer.details), reset=reset)
 
@@ -183,12 +199,20 @@ class Calls:
                 code = Code.DEADLINE_EXCEEDED  # that is why nobody waits
             self._sink.refusal(exchange.stream, headers.refusal(code, details), reset=False)
 
+    def abandon(self, exchange: Exchange) -> None:
+        """A call that was completed will not run."""
+        self._answering.pop(exchange.stream, None)
+        self._forget(exchange)
+        self._limits.end_call()
+
     def cancel(self, stream: int) -> None:
         """Nobody waits for a call any more."""
-        exchange = self._incoming.pop(stream, None) or self._answering.pop(stream, None)
+        incoming, answering = self._incoming.pop(stream, None), self._answering.pop(stream, None)
         self._sink.forget(stream)
-        if exchange is not None:
-            self._forget(exchange)
+        if incoming is not None:
+            self._forget(incoming)
+        # Whose answer is being made holds its message until that has ended, and with it the room: see ``finish``.
+        for exchange in filter(None, (incoming, answering)):
             exchange.end()
 
     def cancel_all(self) -> None:
@@ -204,5 +228,8 @@ class Calls:
     def _forget(self, exchange: Exchange) -> None:
         if exchange.deadline is not None:
             self._limits.expect_no_more(exchange)
+        receiving = self._receiving.pop(exchange.stream, None)
+        if receiving is not None:
+            self._limits.expect_no_more(receiving)
         if reserved := exchange.give_back():
             self._limits.release(reserved)

@@ -67,7 +67,7 @@ class Connection:
         self._source = Source(accepted.recv_into)
         self._sink = Sink(accepted, most_waiting=_ANSWERS * host.most_bytes)
         self._calls = calls.Calls(host, self._sink)
-        self._frames = FrameReader(self._source, self._sink, self._calls, host)
+        self._frames = FrameReader(self._source, self._sink, self._calls)
         self._lock = threading.Lock()
         self._is_read = True  # by the thread that will begin
         self._ended = False
@@ -135,7 +135,7 @@ class Connection:
                     self._host.run(functools.partial(self._answer_and_read, exchange))
                     exchange = another
         except BaseException:
-            self._host.end_call()  # the connection ends, and with it this call, which will not run
+            self._calls.abandon(exchange)  # the connection ends, and with it this call
             raise
         return exchange
 

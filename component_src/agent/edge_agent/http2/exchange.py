@@ -18,6 +18,19 @@ if TYPE_CHECKING:
     from edge_contract.wire import Buffer
 
 _PREFIX = struct.Struct(">BI")  # gRPC's, before a message: compressed or not, length
+_RECEIVING_SECONDS = 60.0
+
+
+class Receiving:
+    """The time that a larger message has to come whole, as the room that it takes is missed by others.
+
+    Args:
+        on_late: Called when it is over; see ``overseer``.
+    """
+
+    def __init__(self, on_late: Callable[[], None]) -> None:
+        self.deadline: float | None = time.monotonic() + _RECEIVING_SECONDS
+        self.late = on_late
 
 
 class Exchange:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _ONCE = select.EPOLLONESHOT
 _READABLE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
+_LONGEST_SLEEP_SECONDS = 3600.0  # epoll refuses to wait beyond 24 days; callers' deadlines may be centuries away
 
 
 class Timed(Protocol):
@@ -110,7 +111,7 @@ class Overseer:
     def _run(self) -> None:
         while not self._stopped:
             left = self._next - time.monotonic()
-            events = self._epoll.poll(None if left == math.inf else max(left, 0.0))
+            events = self._epoll.poll(min(max(left, 0.0), _LONGEST_SLEEP_SECONDS))
             for number, _ in events:
                 if number == self._wake_read.fileno():
                     self._wake_read.recv(4096)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Callable
 
 from edge_agent.http2 import frames, headers
@@ -10,7 +11,7 @@ from edge_agent.http2.exchange import CUT, Exchange
 from edge_agent.http2.frames import ConnectionFaultError, ErrorCode, Head, Setting
 
 if TYPE_CHECKING:
-    from edge_agent.http2.calls import Calls, Limits
+    from edge_agent.http2.calls import Calls
     from edge_agent.http2.sink import Sink
     from edge_agent.http2.source import Source
 
@@ -29,16 +30,14 @@ class FrameReader:
         source: Where they come from.
         sink: Where what answers them goes.
         calls: What they are about.
-        limits: What holds for all connections.
 
     Its methods raise ConnectionFaultError when the peer breaks the protocol, EOFError at the end.
     """
 
-    def __init__(self, source: Source, sink: Sink, calls: Calls, limits: Limits) -> None:
+    def __init__(self, source: Source, sink: Sink, calls: Calls) -> None:
         self._source = source
         self._sink = sink
         self._calls = calls
-        self._limits = limits
         self._heads = headers.HeadReader()
         self._received = 0  # bytes since the peer was last given credit
         self._acts: dict[int, Callable[[Head, bytes], None]] = {
@@ -106,7 +105,7 @@ class FrameReader:
         if exchange is None:  # refused or cancelled, but the peer did not know yet
             self._source.skip(count + padding)
             return None
-        refused = exchange.read(self._source, count, self._limits.reserve)
+        refused = exchange.read(self._source, count, functools.partial(self._calls.reserve, exchange))
         self._source.skip(padding)
         ended = bool(head.flags & frames.END_STREAM)
         if refused is not None or self._calls.incoming(head.stream) is None:
