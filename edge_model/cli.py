@@ -192,8 +192,11 @@ def _optimize(options: argparse.Namespace, work: Path) -> Iterator[str]:
             f"{options.location}: expected a folder of this machine, because it is changed and reviewed there, got one "
             "in S3; fetch it first"
         )
+    largest = options.max_accuracy_loss
+    if not 0 <= largest <= 1:  # nor is "nan", with which nothing would be a loss
+        raise ModelCommandError(f"--max-accuracy-loss: expected a share from 0 to 1, got {largest:g}; write one")
     model = load_model_folder(fetched(options.location, into=work))
-    outcome = optimize(model, int8=options.int8, largest_loss=options.max_accuracy_loss)
+    outcome = optimize(model, int8=options.int8, largest_loss=largest)
     yield from _moved(outcome)
     if options.dry_run:
         yield "nothing written"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from edge_object_detection.task import ObjectDetection
 BOXES = "boxes.json"
 """Beside held-out images of a detector: image -> list of `{"label": ..., "box": [xmin, ymin, xmax, ymax]}`."""
 _LEAST_OVERLAP = 0.5
+_SIDES = 4
 _SUFFIXES = {".png", ".jpg", ".jpeg"}
 _TASKS: dict[str, Task] = {"image-classification": ImageClassification(), "object-detection": ObjectDetection()}
 
@@ -108,7 +109,7 @@ def _truths(task: str, folder: Path) -> dict[Path, list[Truth]]:
     source = folder / BOXES
     try:
         boxes = json.loads(source.read_text(encoding="utf-8"))
-        return {path: [Truth(item["label"], tuple(item["box"])) for item in boxes[path.name]] for path in paths}
+        return _placed({path: boxes[path.name] for path in paths})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelCommandError(
             f'{source}: expected a JSON object with a list of {{"label": ..., "box": [xmin, ymin, xmax, ymax]}} for '
@@ -134,6 +135,19 @@ def mean_average_precision(answers: Sequence[tuple[Sequence[Truth], Sequence[Res
     """
     labels = sorted({truth.label for truths, _ in answers for truth in truths})
     return sum(_average_precision(label, answers) for label in labels) / len(labels)
+
+
+def _placed(boxes: Mapping[Path, Sequence[Mapping[str, Any]]]) -> dict[Path, list[Truth]]:
+    if not any(boxes.values()):
+        raise ValueError("nothing in any image")
+    return {path: [_truth(item) for item in items] for path, items in boxes.items()}
+
+
+def _truth(item: Mapping[str, Any]) -> Truth:
+    box = tuple(float(side) for side in item["box"])
+    if len(box) != _SIDES:
+        raise ValueError(f"a box of {len(box)} numbers, {list(box)}")
+    return Truth(item["label"], box)
 
 
 def _average_precision(label: str, answers: Sequence[tuple[Sequence[Truth], Sequence[Result]]]) -> float:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from edge_constructs.model_folder import load_model_folder
@@ -54,6 +55,7 @@ def create(source: Path, folder: Path) -> list[str]:
 
     Raises:
         ModelCommandError: the folder exists, or the file is no model that the inference components can use.
+        ModelFolderError: the same, as only the whole folder shows.
     """
     name = folder.resolve().name
     if folder.exists():
@@ -101,10 +103,14 @@ def create(source: Path, folder: Path) -> list[str]:
         data=data,
     )
     folder.mkdir(parents=True)
-    (folder / "model.onnx").write_bytes(content)
-    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
-    (folder / "model.toml").write_text(text, encoding="utf-8")
-    load_model_folder(folder)
+    try:
+        (folder / "model.onnx").write_bytes(content)
+        (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+        (folder / "model.toml").write_text(text, encoding="utf-8")
+        load_model_folder(folder)
+    except BaseException:
+        shutil.rmtree(folder)  # or the next try would be told that the folder exists
+        raise
     return todo
 
 

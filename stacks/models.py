@@ -19,6 +19,7 @@ from edge_constructs.packaging_job import (
     EdgePackagingJob,
     PackagingEngine,
     PackagingProperties,
+    job_family,
     job_name,
     package_prefix,
 )
@@ -87,7 +88,8 @@ class ModelsStack(cdk.Stack):
         return CompilationJob(
             self,
             f"Compile-{model.name}",
-            job_name=f"{environment.namespace}-{job_name(model)}"[:40].rstrip("-"),
+            job_name=_named(environment, job_name(model)),
+            job_family=_named(environment, job_family(model)),
             model=model,
             settings=settings,
             output_location=f"s3://{environment.artifact_bucket}/compiled/{model.name}/{key}",
@@ -98,7 +100,8 @@ class ModelsStack(cdk.Stack):
         environment = self._environment
         source = deployed_model(environment, model)
         return PackagingProperties(
-            job_name=f"{environment.namespace}-{job_name(model)}"[:40].rstrip("-"),
+            job_name=_named(environment, job_name(model)),
+            job_family=_named(environment, job_family(model)),
             model_name=model.name,
             model_version=model.version,
             output_location=f"s3://{environment.artifact_bucket}/{model_prefix(environment, model)}",
@@ -127,3 +130,7 @@ class ModelsStack(cdk.Stack):
 def model_prefix(environment: Environment, model: ModelFolder) -> str:
     """The folder of the artifact bucket that holds the model's package in this environment."""
     return package_prefix(model, made_of(environment, model))
+
+
+def _named(environment: Environment, words: str) -> str:
+    return f"{environment.namespace}-{words}"[:40].rstrip("-")

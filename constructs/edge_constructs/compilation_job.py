@@ -18,7 +18,7 @@ from edge_constructs.compilation_settings import CompilationSettings
 from edge_constructs.custom_resource import CustomResourceProvider
 from edge_constructs.framework_layout import AXES, LAYOUTS, expected_files, framework_files
 from edge_constructs.handler_kernel import content_id
-from edge_constructs.job_rules import ENTITY_NAME, JobPropertyError, check_text, check_uri
+from edge_constructs.job_rules import ENTITY_NAME, JobPropertyError, check_family, check_text, check_uri
 from edge_constructs.model_folder import ModelFolder
 from edge_constructs.model_source import ModelSource, object_arn
 from edge_package.stored_gzip import StoredGzipWriter
@@ -34,6 +34,7 @@ class CompilationJob(Construct):
         scope: the construct it stands in.
         id_: its id there.
         job_name: what the job's name starts with; SageMaker takes a name once, so a hash of the properties follows.
+        job_family: what the names of this model's jobs all start with, whatever its version; blank: `job_name`.
         model: the model's folder; of its files those are compiled that the framework's layout names.
         settings: framework, shapes and target.
         output_location: `s3://bucket/prefix`, where Neo writes.
@@ -49,6 +50,7 @@ class CompilationJob(Construct):
         id_: str,
         *,
         job_name: str,
+        job_family: str = "",
         model: ModelFolder,
         settings: CompilationSettings,
         output_location: str,
@@ -56,6 +58,7 @@ class CompilationJob(Construct):
     ) -> None:
         super().__init__(scope, id_)
         check_text(job_name, "CompilationJobName", job_name, ENTITY_NAME, expected="letters, digits and inner dashes")
+        check_family(job_name, job_family)
         check_uri(job_name, "OutputConfig.S3OutputLocation", output_location)
         stack = cdk.Stack.of(self)
         asset = self._archive(model, settings)
@@ -63,7 +66,8 @@ class CompilationJob(Construct):
         # Neo asks for a name that ends in .tar.gz, and assets have none.
         source = f"{output_location}/source/{model.name}.tar.gz"
         role = self._role(source, output_location)
-        jobs = f"arn:{stack.partition}:sagemaker:{stack.region}:{stack.account}:compilation-job/{job_name[:47]}*"
+        prefix = f"arn:{stack.partition}:sagemaker:{stack.region}:{stack.account}:compilation-job/"
+        jobs = f"{prefix}{(job_family or job_name)[:47]}*"
         provider = CustomResourceProvider(
             self,
             "Handler",

@@ -76,6 +76,7 @@ def compilation_job(sagemaker: SageMaker, s3: S3, *, now: Callable[[], Any] = ut
         stop=lambda name: sagemaker.stop_compilation_job(CompilationJobName=name),
         attributes=attributes,
         same=same,
+        spent=lambda _found: False,
     )
     return SageMakerJob(service, now=now)
 

@@ -38,6 +38,16 @@ def check_text(job: str, name: str, value: str, pattern: str, *, expected: str) 
         raise JobPropertyError(f"job {job}: {name}: {expected} is expected, got {value!r}")
 
 
+def check_family(job: str, family: str) -> None:
+    """Hold what a job's permissions are bound to against its name; blank: the name itself.
+
+    Raises:
+        JobPropertyError: the name starts otherwise.
+    """
+    if not job.startswith(family):
+        raise JobPropertyError(f"job {job}: job_family: the start of the job's name is expected, got {family!r}")
+
+
 def check_uri(job: str, name: str, value: str) -> None:
     """Hold an S3 address against SageMaker's rule.
 

@@ -17,6 +17,7 @@ from edge_constructs.job_rules import (
     KMS_KEY_ID,
     JobPropertyError,
     check_choice,
+    check_family,
     check_text,
     check_uri,
     preset_config,
@@ -33,6 +34,8 @@ class PackagingProperties:
 
     Attributes:
         job_name: what the job's name starts with.
+        job_family: what the names of this model's jobs all start with, whatever its version; blank: `job_name`. A role
+            that knew the present version's jobs alone could not stop the former's, nor after a rollback the latter's.
         model_name: name of the model, also on the devices.
         model_version: its version.
         output_location: `s3://bucket/prefix`; the package is `<ModelName>-<ModelVersion>.tar.gz` below it.
@@ -53,6 +56,7 @@ class PackagingProperties:
     resource_key: str = ""
     preset_deployment_type: str = ""
     preset_deployment_config: Mapping[str, str] = field(default_factory=dict)
+    job_family: str = ""
 
     def __post_init__(self) -> None:
         job, entity = self.job_name, "1 to 63 letters and digits with inner dashes"
@@ -62,6 +66,7 @@ class PackagingProperties:
                 f"job {job}: EdgePackagingJobName: at most {LONGEST_JOB_NAME} characters are expected, as a hash "
                 f"follows; got {len(job)}"
             )
+        check_family(job, self.job_family)
         check_text(job, "ModelName", self.model_name, ENTITY_NAME, expected=entity)
         version = "1 to 30 letters, digits, spaces, underscores and dots"
         check_text(job, "ModelVersion", self.model_version, EDGE_VERSION, expected=version)
@@ -131,7 +136,16 @@ class EdgePackagingJob(Construct):
 
 def job_name(model: ModelFolder) -> str:
     """A job's name for a model: name and version, in the letters that SageMaker takes."""
-    words = f"{model.name}-{model.version}".replace(" ", "-").replace(".", "-").replace("_", "-").split("-")
+    return _job_words(f"{model.name}-{model.version}")
+
+
+def job_family(model: ModelFolder) -> str:
+    """What the names of a model's jobs all start with."""
+    return _job_words(model.name)
+
+
+def _job_words(text: str) -> str:
+    words = text.replace(" ", "-").replace(".", "-").replace("_", "-").split("-")
     return "-".join(word for word in words if word).lower()[:LONGEST_JOB_NAME].rstrip("-")
 
 

@@ -23,6 +23,8 @@ _LONGEST_NAME = 63
 _SUFFIX = len("-0123456789ab-9")
 _BUSY = frozenset({"STARTING", "INPROGRESS", "STOPPING"})
 _DEAD = frozenset({"FAILED", "STOPPED"})
+# A job that is being stopped gives nothing to whoever comes now: what follows a cancelled creation starts another.
+_ENDING = _DEAD | {"STOPPING"}
 _THROTTLED = frozenset({"ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded"})
 _ABSENT = frozenset({"ResourceNotFound", "ResourceNotFoundException"})
 _RETIRED = "We are retiring"
@@ -34,7 +36,8 @@ class JobService:
 
     `start(name, properties)` creates a job, `describe(name)` and `stop(name)` are the service's own; `attributes` are
     what a completed job's description gives to the stack, and raise where it is no success after all; `same` tells
-    whether a description is of a job with these properties.
+    whether a description is of a job with these properties; `spent` whether a completed job came to nothing, so that
+    only another one can help.
     """
 
     kind: str
@@ -45,6 +48,7 @@ class JobService:
     stop: Callable[[str], Any]
     attributes: Callable[[Mapping[str, Any], Request], Mapping[str, str] | None]
     same: Callable[[Mapping[str, Any], Request], bool]
+    spent: Callable[[Mapping[str, Any]], bool]
 
 
 class SageMakerJob:
@@ -70,9 +74,12 @@ class SageMakerJob:
             if found is None:
                 self._start(name, request)
                 return Response(PhysicalResourceId=name)
-            if found[self._service.status] not in _DEAD:
-                if not self._service.same(found, request):
-                    raise ResourceError(f"{self._what(name)} exists with other properties; give the job another name")
+            status = found[self._service.status]
+            if status in _ENDING:
+                continue
+            if not self._service.same(found, request):
+                raise ResourceError(f"{self._what(name)} exists with other properties; give the job another name")
+            if status in _BUSY or not self._service.spent(found):
                 return Response(PhysicalResourceId=name)
         raise ResourceError(
             f"{self._what(stem)}: {_ATTEMPTS} jobs of this name failed, and names cannot be used again: change what is "

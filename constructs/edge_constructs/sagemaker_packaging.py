@@ -37,7 +37,7 @@ class SageMakerPackaging:
         stack = cdk.Stack.of(scope)
         role = self._role(scope, properties)
         prefix = f"arn:{stack.partition}:sagemaker:{stack.region}:{stack.account}:edge-packaging-job/"
-        jobs = f"{prefix}{properties.job_name.lower()}*"
+        jobs = f"{prefix}{(properties.job_family or properties.job_name).lower()}*"
         packages, key = object_arn(scope, f"{properties.output_location}/*"), properties.kms_key_id
         provider = CustomResourceProvider(
             scope,

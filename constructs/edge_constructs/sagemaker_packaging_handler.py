@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import boto3
 
 from edge_constructs.handler_kernel import Request, ResourceError, Response, complete, handle
-from edge_constructs.s3_objects import Readable, parse_uri, stored_sha256
+from edge_constructs.s3_objects import Readable, open_object, parse_uri, stored_sha256
 from edge_constructs.sagemaker_jobs import CLIENT, JobService, SageMakerJob, utc_now
 
 _ECHOED = ("CompilationJobName", "ModelName", "ModelVersion")
@@ -63,6 +63,7 @@ def packaging_job(sagemaker: SageMaker, s3: Readable, *, now: Callable[[], Any] 
         stop=lambda name: sagemaker.stop_edge_packaging_job(EdgePackagingJobName=name),
         attributes=lambda found, request: _attributes(found, request, s3),
         same=same,
+        spent=lambda found: _spent(found, s3),
     )
     return SageMakerJob(service, now=now)
 
@@ -82,6 +83,16 @@ def _attributes(found: Mapping[str, Any], request: Request, s3: Readable) -> Map
     if preset.get("Status") != "COMPLETED":
         return None
     return {**_package(found, request, s3), "ComponentArn": preset.get("Artifact", "")}
+
+
+def _spent(found: Mapping[str, Any], s3: Readable) -> bool:
+    """Whether a completed job has no component, or its package went: its name finds it for ever, it never reruns."""
+    if found.get("PresetDeploymentOutput", {}).get("Status") == "FAILED":
+        return True
+    body = open_object(s3, *parse_uri(found["ModelArtifact"]))
+    if body is not None:
+        body.close()
+    return body is None
 
 
 def _package(found: Mapping[str, Any], request: Request, s3: Readable) -> dict[str, str]:

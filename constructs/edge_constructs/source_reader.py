@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from edge_constructs.handler_kernel import Deadline, ResourceError
 from edge_constructs.s3_objects import S3, ObjectReader, parse_uri
@@ -107,6 +107,7 @@ def _member_opener(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callabl
 
 def _tar(stream: IO[bytes], uri: str, scratch: Path, deadline: Deadline) -> dict[str, SourceFile]:
     files: dict[str, SourceFile] = {}
+    total = 0
     unzipped = gzip.GzipFile(fileobj=stream, mode="rb")
     with tarfile.open(fileobj=unzipped, mode="r|") as archive:
         for member in archive:
@@ -119,7 +120,8 @@ def _tar(stream: IO[bytes], uri: str, scratch: Path, deadline: Deadline) -> dict
             # Numbered, not named: a name of the archive never becomes a path here.
             path = scratch / str(len(files))
             files[name] = SourceFile(member.size, _path_opener(path))
-            _bounded(uri, files)
+            total += member.size
+            _check_bounds(uri, total, len(files))  # before any of it is on the disk
             with path.open("wb") as target:
                 while chunk := content.read(_BUFFER):
                     deadline.check(f"unpacking {uri}")
@@ -136,12 +138,15 @@ def _path_opener(path: Path) -> Callable[[], IO[bytes]]:
 def _bounded(uri: str, files: dict[str, SourceFile]) -> dict[str, SourceFile]:
     for path in files:
         check_path(path)
-    size: Any = sum(file.size for file in files.values())
     if not files:
         raise ResourceError(f"{uri}: files of a model are expected, there is none")
-    if size > MOST_BYTES or len(files) > _MOST_FILES:
+    _check_bounds(uri, sum(file.size for file in files.values()), len(files))
+    return files
+
+
+def _check_bounds(uri: str, size: int, count: int) -> None:
+    if size > MOST_BYTES or count > _MOST_FILES:
         raise ResourceError(
             f"{uri}: at most {MOST_BYTES} bytes in {_MOST_FILES} files are expected (Greengrass's limit for a "
-            f"component), got {size} bytes in {len(files)} files"
+            f"component), got {size} bytes in {count} files"
         )
-    return files

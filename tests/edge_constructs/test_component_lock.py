@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_constructs.component_lock import ComponentLock, ComponentLockError
-from edge_constructs.component_source import ComponentSource
+from edge_constructs.component_source import ComponentSource, model_component
+from edge_constructs.packaging_job import package_prefix
+from stacks.components import load_model
 
 
 def source(content: str, name: str = "com.edgemanager.Agent", variant: str = "") -> ComponentSource:
@@ -111,3 +114,14 @@ def test_a_major_version_may_be_raised_by_hand(tmp_path: Path) -> None:
     path.write_text(json.dumps({"com.edgemanager.Agent": {"1.0.0": A, "2.0.0": B}}))
     lock = ComponentLock.read(path).renewed([source("new")])
     assert lock.version_of(source("new")) == "2.0.1"
+
+
+def test_settings_that_return_get_a_new_number_for_the_same_package_by_another_description() -> None:
+    model = load_model("digits")
+    plain, compiled = model_component(model), model_component(model, made="rasp4b-1", variant="rasp4b-1")
+    lock = ComponentLock(Path("lock"), {}).renewed([plain]).renewed([plain, compiled])
+    assert lock.renewed([plain, compiled]).version_of(plain) == "1.0.0", "which an account still has: see models.md"
+    reworded = dataclasses.replace(model, description="Other words.")  # type: ignore[type-var] # pydantic's are ones
+    again = model_component(reworded)
+    assert lock.renewed([again, compiled]).version_of(again) == "1.0.2"
+    assert (package_prefix(reworded), again.artifacts) == (package_prefix(model), plain.artifacts)

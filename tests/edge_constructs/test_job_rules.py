@@ -44,6 +44,7 @@ def test_the_rules_are_those_of_the_service_model(shapes: Any) -> None:
     [
         ({"job_name": "a_b"}, "EdgePackagingJobName"),
         ({"job_name": "a" * 48}, "at most 47 characters"),
+        ({"job_family": "dev-other"}, "job_family: the start of the job's name is expected, got 'dev-other'"),
         ({"model_name": "-x"}, "ModelName: 1 to 63 letters"),
         ({"model_version": "1-0"}, r"ModelVersion: .* got '1-0'"),
         ({"model_version": "1" * 31}, "ModelVersion"),

@@ -239,6 +239,24 @@ def test_a_source_above_greengrass_limit_is_refused(name: str, s3: Any, monkeypa
     assert s3.written == []
 
 
+@pytest.mark.parametrize("name", ["abc.zip", "abc.tar.gz", "abc/"])
+def test_a_source_of_too_many_files_is_refused(name: str, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_reader, "_MOST_FILES", 1)
+    s3.objects["assets/abc.tar.gz"] = tarred(FILES)
+    s3.objects.update({f"assets/abc/{path}": data for path, data in FILES.items()})
+    with pytest.raises(ResourceError, match=r"in 1 files are expected .* bytes in 2 files"):
+        handler.on_event(event(ModelSource=f"s3://assets/{name}"), None)
+    assert s3.written == []
+
+
+def test_each_name_of_an_archive_is_checked_once(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    monkeypatch.setattr(source_reader, "check_path", names.append)
+    s3.objects["assets/abc.tar.gz"] = tarred(FILES)
+    handler.on_event(event(ModelSource="s3://assets/abc.tar.gz"), None)
+    assert sorted(names) == sorted(FILES)
+
+
 def test_a_source_that_changes_while_it_is_read_is_noticed(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_reader, "_BUFFER", 16)
 

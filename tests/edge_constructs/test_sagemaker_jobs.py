@@ -60,6 +60,12 @@ def test_a_failed_job_fails_with_its_reason_and_the_next_try_has_another_name(st
     assert case.create() == f"{job}-2"
 
 
+def test_a_job_that_is_being_stopped_is_not_waited_for_by_the_next_creation(case: Case) -> None:
+    job = case.create()
+    case.end(job, "STOPPING")
+    assert case.create() == f"{job}-2"
+
+
 def test_names_run_out_with_a_reason(case: Case) -> None:
     for _ in range(9):
         case.end(case.create(), "FAILED")
@@ -150,6 +156,10 @@ def test_a_component_version_that_exists_is_recognised(case: Case) -> None:
     case.end(job, PresetDeploymentOutput=failed)
     with pytest.raises(ResourceError, match=r"dev\.model 1\.0\.0 exists already.*make lock"):
         case.poll(job)
+    again = case.create()  # once that version is deleted, as the reason says
+    assert again == f"{job}-2"
+    case.end(again)
+    assert case.poll(again)["IsComplete"] is True
 
 
 @pytest.mark.parametrize("case", ["EdgePackaging"], indirect=True)
@@ -173,6 +183,7 @@ def test_a_package_tells_its_digest_and_a_completed_job_without_one_fails(
         ResourceError, match=r"is COMPLETED, but there is no s3://artifacts/models/digits-1\.0\.tar\.gz"
     ):
         case.poll(job)
+    assert case.create() == f"{job}-2", "deploying again, as the reason says, packages again"
 
 
 @pytest.mark.parametrize("case", ["EdgePackaging"], indirect=True)

@@ -59,6 +59,21 @@ def test_validate_measures_again(digits: Path, edge_model: Any) -> None:
     assert "expected held-out images (.jpeg, .jpg, .png), found none; put some there" in err
 
 
+@pytest.mark.parametrize(
+    ("item", "finding"), [(None, "nothing in any image"), ({"label": "1", "box": [0, 0, 9]}, "a box of 3 numbers")]
+)
+def test_boxes_that_measure_nothing_are_refused(item: Any, finding: str, tmp_path: Path, edge_model: Any) -> None:
+    folder = tmp_path / "digitdetector"
+    shutil.copytree(ROOT / "models" / "digitdetector", folder)
+    boxes = folder / "held_out" / "boxes.json"
+    names = json.loads(boxes.read_text(encoding="utf-8"))
+    boxes.write_text(json.dumps({name: [item] if item else [] for name in names}), encoding="utf-8")
+    code, _, err = edge_model("validate", folder)
+    assert code == 1
+    assert "boxes.json: expected a JSON object" in err
+    assert finding in err
+
+
 def test_packages_are_the_same_bytes_and_never_overwritten(package: Path, digits: Path, edge_model: Any) -> None:
     first = package.read_bytes()
     code, out, _ = edge_model("package", digits, "--output", package.parent)
@@ -222,6 +237,7 @@ def test_new_refuses_what_the_components_cannot_use(tmp_path: Path, edge_model: 
     for shape, name, finding in (
         ([1, 64], "flat", "expected one input with four dimensions"),
         ([1, 2, 8, 4], "planes", "expected 1 or 3 channels"),
+        ([4, 1, 8, 8], "batch", "preprocessing: model.onnx expects"),
         ([1, 1, 8, 8], "under_score", "give the folder such a name"),
     ):
         source.write_bytes(tiny(shape=shape))

@@ -123,6 +123,12 @@ def test_too_much_accuracy_lost_writes_nothing(digits: Path, edge_model: Any, mo
     assert {path: path.read_bytes() for path in digits.iterdir() if path.is_file()} == content
 
 
+@pytest.mark.parametrize("share", ["nan", "-0.1", "1.5"])
+def test_an_accuracy_gate_that_is_no_share_is_refused(share: str, digits: Path, edge_model: Any) -> None:
+    code, _, err = edge_model("optimize", digits, f"--max-accuracy-loss={share}")
+    assert (code, share in err) == (1, True)
+
+
 def test_the_rest_of_model_toml_stays_as_people_wrote_it(digits: Path) -> None:
     text = (digits / "model.toml").read_text(encoding="utf-8")
     once = with_outcome(text, OUTCOME)

@@ -73,6 +73,9 @@ def test_compilation(mode: str, stacks: dict[str, Any], allows: Any) -> None:
         (handler, "sagemaker:CreateCompilationJob", f"{JOBS}:compilation-job/test-digits-1-0-0123456789ab"),
         (handler, "sagemaker:DescribeCompilationJob", f"{JOBS}:compilation-job/test-digits-1-0-0123456789ab-2"),
         (handler, "sagemaker:StopCompilationJob", f"{JOBS}:compilation-job/test-digits-1-0-0123456789ab"),
+        # The former version's job is stopped with the role of the latter, and after a rollback the other way round.
+        (handler, "sagemaker:DescribeCompilationJob", f"{JOBS}:compilation-job/test-digits-2-0-0123456789ab"),
+        (handler, "sagemaker:StopCompilationJob", f"{JOBS}:compilation-job/test-digits-2-0-0123456789ab"),
         (handler, "s3:GetObject", archive),
         (handler, "s3:PutObject", source),
         (neo, "s3:GetObject", source),
@@ -152,6 +155,8 @@ def test_sagemakers_packaging(stacks: dict[str, Any], allows: Any) -> None:
         (handler, "sagemaker:CreateEdgePackagingJob", f"{JOBS}:{name}"),
         (handler, "sagemaker:DescribeEdgePackagingJob", f"{JOBS}:{name}"),
         (handler, "sagemaker:StopEdgePackagingJob", f"{JOBS}:{name}"),
+        (handler, "sagemaker:DescribeEdgePackagingJob", f"{JOBS}:{name.replace('1-0', '2-0')}"),
+        (handler, "sagemaker:StopEdgePackagingJob", f"{JOBS}:{name.replace('1-0', '2-0')}"),
         (handler, "s3:GetObject", f"{packages}/digits-1.0.tar.gz"),
         (service, "s3:GetObject", f"{compiled}/digits-rasp4b.tar.gz"),
         (service, "s3:PutObject", f"{packages}/digits-1.0.tar.gz"),
