@@ -69,13 +69,14 @@ def test_without_a_name_it_is_where_the_branch_left_main(clone: Clone) -> None:
     with pytest.raises(BaseError, match="name one: make diff BASE"):
         # One commit, nothing changed: there is nothing to compare with.
         repository.base(None)
-    fork = clone.git("rev-parse", "--short=7", "HEAD")
+    fork = clone.git("rev-parse", "HEAD")
     clone.git("commit", "--quiet", "--allow-empty", "--message=on a branch")
     assert repository.base(None).commit == fork
     clone.git("update-ref", "refs/remotes/origin/main", "HEAD")
     assert repository.base(None).name == "HEAD^"
     clone.edit("components.lock", '"com.edgemanager.Agent"', '"com.edgemanager.Agent" ')
-    assert repository.base(None).commit == clone.git("rev-parse", "--short=7", "HEAD")
+    base = repository.base(None)
+    assert (base.commit, base.title) == (clone.git("rev-parse", "HEAD"), clone.git("rev-parse", "--short=7", "HEAD"))
 
 
 def test_a_tree_that_does_not_synthesise_fails_with_its_message(clone: Clone) -> None:
