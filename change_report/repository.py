@@ -27,7 +27,7 @@ _READ = (
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """The commit that is compared with: `name` as it was given, and the commit's own name, whole: a part may be of two."""
+    """The commit that is compared with: `name` as it was given, and its own, whole, as a part may stand for two."""
 
     name: str
     commit: str
@@ -62,8 +62,8 @@ class Repository:
             raise BaseError(f"BASE {name!r}: {self._why_absent()}")
         if self._try("rev-parse", "--verify", "--quiet", f"{commit}:{SNAPSHOTS}") is None:
             raise BaseError(
-                f"BASE {name!r}: committed snapshots are expected below {SNAPSHOTS}/, commit {commit[:_SHORT]} has none: "
-                "name a later one, one since `make snapshots` was committed"
+                f"BASE {name!r}: committed snapshots are expected below {SNAPSHOTS}/, commit {commit[:_SHORT]} has "
+                "none: name a later one, one since `make snapshots` was committed"
             )
         return Base(name=name, commit=commit)
 

@@ -207,8 +207,8 @@ def _check_deliverable(environments: Sequence[Environment]) -> None:
     if gone := [environment.name for environment in environments if environment.edge_manager != "open"]:
         raise EnvironmentFileError(
             f'delivery.toml: environments: those with edge_manager = "open" are expected, but '
-            f'{", ".join(gone)}: edge_manager = "sagemaker": {DISCONTINUED}, so a pipeline can neither deploy nor verify '
-            'it: take it out of delivery.toml, or set edge_manager = "open"'
+            f'{", ".join(gone)}: edge_manager = "sagemaker": {DISCONTINUED}, so a pipeline can neither deploy nor '
+            'verify it: take it out of delivery.toml, or set edge_manager = "open"'
         )
 
 

@@ -241,6 +241,25 @@ def test_a_capture_budget_doubled(clone: Clone) -> None:
     assert bool(kept) == any("reaches new devices only" in note for note in told.report["notes"])
 
 
+def test_an_approval_and_a_verification_that_go(clone: Clone) -> None:
+    clone.edit("delivery.toml", '["dev", "staging", "prod"]', '["dev", "staging"]')
+    clone.edit("delivery.toml", 'approval = ["prod"]', 'approval = ["staging"]')
+    clone.snapshots()
+    clone.git("commit", "--quiet", "--all", "--message=staging waits")
+    clone.edit("delivery.toml", 'approval = ["staging"]', "approval = []")
+    canaries = re.search(
+        r"^canaries = .*\n", (clone.root / "environments/staging.toml").read_text("utf-8"), re.MULTILINE
+    )
+    assert canaries is not None
+    clone.edit("environments/staging.toml", canaries[0], "")
+    told = clone.report()
+    assert told.code == 3
+    lost = {text for _, text in permissions(told, "") if "lets releases" in text}
+    gone = ("Approve-staging", "ChangeReport-staging", "Rollout.VerifyCanaries-staging")
+    assert lost == {f"Pipeline lets releases into staging without {name}" for name in gone}
+    assert lost <= {text for _, text in told.decisions()}
+
+
 def test_a_new_model_that_was_not_measured(clone: Clone) -> None:
     folder = clone.root / "models"
     shutil.copytree(folder / "digits", folder / "letters")
