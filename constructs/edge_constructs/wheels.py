@@ -92,7 +92,12 @@ def read_wheels(folder: Path, requirements: bytes, *, pythons: Sequence[str]) ->
     for name, expected in sorted(wheels.items()):
         data = found[name].read_bytes()
         sha256 = hashlib.sha256(data).hexdigest()
-        if sha256 != expected or f"--hash=sha256:{sha256}".encode() not in requirements:
+        if f"--hash=sha256:{expected}".encode() not in requirements:
+            raise WheelsError(
+                f"{found[name]}: expected a wheel that the lock file names, got one with SHA-256 {expected}, which is "
+                f"not there: run `{COMMAND}`"
+            )
+        if sha256 != expected:
             raise WheelsError(
                 f"{found[name]}: expected a wheel of the lock file with SHA-256 {expected}, got {sha256}: "
                 f"run `{COMMAND}`"

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -90,8 +90,8 @@ def test_with_wheels_it_is_another_version_and_without_them_the_same(
     assert carrying.files == source.files
 
 
-def _remove(folder: Path) -> None:
-    next(folder.glob("*.whl")).unlink()
+def _remove_thing(folder: Path) -> None:
+    (folder / "thing-1.0-py3-none-any.whl").unlink()
 
 
 def _add(folder: Path) -> None:
@@ -110,44 +110,86 @@ def _garble(folder: Path) -> None:
     (folder / INDEX).write_bytes(b"[]")
 
 
+mark = pytest.mark.refusal
+SAYS = ("expected exactly the wheels of its index", "differs", "run `make wheels`")
+NONE = ("amd64", "expected the wheels of the component", "got none", "run `make wheels`")
+
+
+def _refused(folder: Path, requirements: bytes = REQUIREMENTS, pythons: Sequence[str] = TARGETS.pythons) -> str:
+    with pytest.raises(WheelsError) as caught:
+        read_wheels(folder, requirements, pythons=pythons)
+    return str(caught.value)
+
+
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("damage", "says"),
     [
-        (_remove, "but .*whl differs"),
-        (_add, "but more-1.0-py3-none-any.whl differs"),
-        (_alter, "thing-1.0-py3-none-any.whl: expected a wheel of the lock file with SHA-256"),
-        (_forget, "expected the wheels of the component, got none"),
-        (_garble, "expected the wheels of the component, got none"),
+        pytest.param(_forget, NONE, marks=mark("Wheels", "none were fetched")),
+        pytest.param(_garble, NONE, marks=mark("Wheels", "their index is damaged")),
+        pytest.param(_remove_thing, ("thing-1.0-py3-none-any.whl", *SAYS), marks=mark("Wheels", "one is missing")),
+        pytest.param(
+            _add, ("more-1.0-py3-none-any.whl", *SAYS), marks=mark("Wheels", "one is there that their index lacks")
+        ),
+        pytest.param(
+            _alter,
+            (
+                "thing-1.0-py3-none-any.whl",
+                f"expected a wheel of the lock file with SHA-256 {DIGESTS['thing-1.0-py3-none-any.whl']}",
+                f"got {hashlib.sha256(b'THING').hexdigest()}",
+                "run `make wheels`",
+            ),
+            marks=mark("Wheels", "one was altered"),
+        ),
     ],
 )
 def test_what_differs_is_refused_with_the_command_that_fetches_it(
-    tmp_path: Path, damage: Callable[[Path], None], message: str
+    tmp_path: Path, refusal: Callable[..., None], damage: Callable[[Path], None], says: tuple[str, str, str, str]
 ) -> None:
     folder = fetched(tmp_path / "amd64")
     damage(folder)
-    with pytest.raises(WheelsError, match=f"{message}.*run `make wheels`"):
-        read_wheels(folder, REQUIREMENTS, pythons=TARGETS.pythons)
+    refusal(_refused(folder), says)
 
 
-def test_wheels_of_another_lock_file_or_python_are_refused(tmp_path: Path) -> None:
-    folder = fetched(tmp_path / "amd64")
-    for requirements, pythons in ((REQUIREMENTS + b"\n", TARGETS.pythons), (REQUIREMENTS, ("3.9",))):
-        with pytest.raises(WheelsError, match="for another lock file or other versions: run `make wheels`"):
-            read_wheels(folder, requirements, pythons=pythons)
+@pytest.mark.parametrize(
+    ("requirements", "pythons"),
+    [
+        pytest.param(REQUIREMENTS + b"\n", TARGETS.pythons, marks=mark("Wheels", "they are another lock file's")),
+        pytest.param(REQUIREMENTS, ("3.9",), marks=mark("Wheels", "they are for other versions of Python")),
+    ],
+)
+def test_wheels_of_another_lock_file_or_python_are_refused(
+    tmp_path: Path, refusal: Callable[..., None], requirements: bytes, pythons: tuple[str, ...]
+) -> None:
+    message = _refused(fetched(tmp_path / "amd64"), requirements, pythons)
+    expected = f"expected wheels of this lock file for Python {', '.join(pythons)}"
+    refusal(message, ("amd64", expected, "fetched for another lock file or other versions", "run `make wheels`"))
 
 
-def test_a_wheel_that_the_lock_file_does_not_name_is_refused_whatever_the_index_says(tmp_path: Path) -> None:
+@mark("Wheels", "the lock file does not name one, whatever their index says")
+def test_a_wheel_that_the_lock_file_does_not_name_is_refused(tmp_path: Path, refusal: Callable[..., None]) -> None:
     requirements = REQUIREMENTS.splitlines(keepends=True)[0]
-    folder = fetched(tmp_path / "amd64", requirements=requirements)
-    with pytest.raises(WheelsError, match=r"other-2\.0.*expected a wheel of the lock file"):
-        read_wheels(folder, requirements, pythons=TARGETS.pythons)
+    message = _refused(fetched(tmp_path / "amd64", requirements=requirements), requirements)
+    refusal(
+        message, ("other-2.0", "expected a wheel that the lock file names", "which is not there", "run `make wheels`")
+    )
 
 
+@mark("Wheels", "more than Greengrass takes")
 def test_more_than_greengrass_takes_is_refused(
-    tmp_path: Path, source: ComponentSource, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, source: ComponentSource, monkeypatch: pytest.MonkeyPatch, refusal: Callable[..., None]
 ) -> None:
     for architecture in TARGETS.architectures:
         fetched(tmp_path / architecture)
-    monkeypatch.setattr(wheels, "GREENGRASS_BYTES", len(REQUIREMENTS) + 9)
-    with pytest.raises(WheelsError, match=r"com\.example\.Thing: wheels for amd64: .* fewer Python versions"):
+    largest = len(REQUIREMENTS) + 9
+    monkeypatch.setattr(wheels, "GREENGRASS_BYTES", largest)
+    with pytest.raises(WheelsError) as caught:
         with_wheels(source, TARGETS, folder=tmp_path)
+    says = (
+        "com.example.Thing: wheels for amd64",
+        "expected at most",
+        f"got {largest + 1}",
+        "name fewer Python versions",
+    )
+    refusal(
+        str(caught.value), says, hide={f"{largest} bytes": "2000000000 bytes", f"got {largest + 1}": "got 2000000001"}
+    )

@@ -130,6 +130,26 @@ def _lock(tmp_path: Path) -> Path:
             ("alarms.silent_minutes", "at least two periods of heartbeat", "got 15 minutes", "speak more often"),
             marks=mark("Alarms", "a device that is called silent before it has spoken twice"),
         ),
+        pytest.param(
+            MINIMAL + "[artifacts]\nwheels = true\n",
+            ("artifacts.pythons", "versions of the devices' python3 are expected", "got none", 'pythons = ["3.11"]'),
+            marks=mark("Artifacts", "wheels for no version of Python"),
+        ),
+        pytest.param(
+            MINIMAL + '[artifacts]\nwheels = true\npythons = ["3.8"]\n',
+            ("artifacts.pythons.0", "should match", "got '3.8'", "should"),
+            marks=mark("Artifacts", "a version of Python that components do not run on"),
+        ),
+        pytest.param(
+            MINIMAL + '[artifacts]\nwheels = true\npythons = ["3.9", "3.9"]\n',
+            ("artifacts.pythons", "3.9", "stands twice", "name it once"),
+            marks=mark("Artifacts", "the same version of Python twice"),
+        ),
+        pytest.param(
+            MINIMAL + '[artifacts]\nwheels = true\npythons = ["3.9"]\narchitectures = ["arm"]\n',
+            ("artifacts.architectures.0", "should be 'amd64' or 'aarch64'", "got 'arm'", "should"),
+            marks=mark("Artifacts", "an architecture that has no wheels"),
+        ),
     ],
 )
 def test_an_environment_file(refused: Refused, refusal: Callable[..., None], text: str, says: Says) -> None:

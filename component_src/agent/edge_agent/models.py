@@ -23,6 +23,7 @@ from edge_agent.errors import (
     UnreadablePackageError,
     UntrustedPackageError,
 )
+from edge_agent.memory import give_back
 from edge_package import PackageError
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class ModelRegistry:
             model = self._read(handle, url, path)
             with self._lock:
                 self._models[handle] = model
+        give_back()
         _LOG.info(
             "model_loaded",
             extra={
@@ -127,6 +129,7 @@ class ModelRegistry:
         if model is None:
             raise self._missing(handle)
         model.session.close()
+        give_back()
         _LOG.info("model_unloaded", extra={"fields": {"model": handle}})
 
     def get(self, handle: str) -> LoadedModel:
