@@ -12,6 +12,7 @@ from typing import Any
 from change_report.leaves import Leaf, differing
 from change_report.sides import Side, pins_of
 from change_report.statements import Templates
+from edge_constructs.component_lock import VARIANT
 from edge_constructs.component_source import ComponentSource
 from edge_package.archive import FileContent
 
@@ -35,6 +36,8 @@ class FileChange:
 class ComponentChange:
     """A component with another version or content; sizes are the artifact's, in bytes.
 
+    A variant has the lock's name for it, `<component>@<settings>`; what it is made of is told of where that stands.
+
     `kept_defaults` are defaults of the recipe that changed and, by environment, do not reach devices that have the
     component already: a deployment neither merges nor resets them.
     """
@@ -49,15 +52,22 @@ class ComponentChange:
     kept_defaults: tuple[str, ...]
 
     @property
+    def is_variant(self) -> bool:
+        """Whether an environment's settings made it of another one."""
+        return VARIANT in self.name
+
+    @property
     def same_program(self) -> bool:
         """Whether nothing but comments and layout changed."""
         return bool(self.files) and not self.recipe and all(file.same_program for file in self.files)
 
 
 def component_changes(before: Side, after: Side) -> list[ComponentChange]:
-    """Every component with an artifact that differs; models are told of as models."""
+    """Every component with an artifact that differs, and every variant; models are told of as models."""
     names = sorted({**before.sources, **after.sources})
-    found = (_change(name, before, after) for name in names)
+    found = [_change(name, before, after) for name in names]
+    keys = sorted({**before.versions, **after.versions})
+    found += [_variant(key, before, after) for key in keys if VARIANT in key]
     return [change for change in found if change is not None]
 
 
@@ -82,6 +92,25 @@ def _change(name: str, before: Side, after: Side) -> ComponentChange | None:
         files=tuple(file_changes(former.files if former else {}, latter.files if latter else {})),
         recipe=recipe if former and latter else (),
         kept_defaults=tuple(_kept_defaults(name, recipe, after)) if former and latter else (),
+    )
+
+
+def _variant(key: str, before: Side, after: Side) -> ComponentChange | None:
+    """What environments' settings make of a component: its files are the plain one's, which is told of by itself."""
+    versions = before.versions.get(key), after.versions.get(key)
+    if versions[0] == versions[1]:
+        return None
+    name = key.partition(VARIANT)[0]
+    sizes = [_size(side.sources.get(name)) for side in (before, after)]
+    return ComponentChange(
+        name=key,
+        before=versions[0],
+        after=versions[1],
+        size_before=sizes[0],
+        size_after=sizes[1],
+        files=(),
+        recipe=(),
+        kept_defaults=(),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from change_report.cost import CostMove, Prices, cost_move
 from change_report.engine import EngineDiff, compare
-from change_report.guards import open_guards
+from change_report.guards import changed_powers
 from change_report.leaves import Leaf, differing
 from change_report.permissions import PermissionChange, compare_permissions
 from change_report.resources import DEPLOYMENT, ResourceChange, resource_changes
@@ -112,7 +112,7 @@ def _environment(
     ]
     like, comparable = _like(name, before, after) if status == "new" and name else ("", former)
     permissions = compare_permissions(collect(comparable), collect(latter), _ids(comparable) - _ids(latter))
-    permissions += open_guards(comparable, latter)
+    permissions += changed_powers(comparable, latter)
     if status == "new":  # what the other environment may beyond it is no news
         permissions = [change for change in permissions if change.direction == "widened"]
     else:

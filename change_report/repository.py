@@ -12,6 +12,7 @@ from pathlib import Path
 from change_report.errors import BaseError
 
 SNAPSHOTS = "tests/snapshots"
+_SHORT = 7  # characters of a commit's name, for people
 # What the report reads of a state of the project.
 _READ = (
     SNAPSHOTS,
@@ -26,7 +27,7 @@ _READ = (
 
 @dataclass(frozen=True, kw_only=True)
 class Base:
-    """The commit that is compared with: `name` as it was given, and the commit's own short name."""
+    """The commit that is compared with: `name` as it was given, and its own, whole, as a part may stand for two."""
 
     name: str
     commit: str
@@ -34,7 +35,8 @@ class Base:
     @property
     def title(self) -> str:
         """For people: `origin/main (1a2b3c4)`."""
-        return self.commit if self.commit.startswith(self.name) else f"{self.name} ({self.commit})"
+        short = self.commit[:_SHORT]
+        return short if self.commit.startswith(self.name) else f"{self.name} ({short})"
 
 
 class Repository:
@@ -60,10 +62,10 @@ class Repository:
             raise BaseError(f"BASE {name!r}: {self._why_absent()}")
         if self._try("rev-parse", "--verify", "--quiet", f"{commit}:{SNAPSHOTS}") is None:
             raise BaseError(
-                f"BASE {name!r}: committed snapshots are expected below {SNAPSHOTS}/, commit {commit[:7]} has none: "
-                "name a later one, one since `make snapshots` was committed"
+                f"BASE {name!r}: committed snapshots are expected below {SNAPSHOTS}/, commit {commit[:_SHORT]} has "
+                "none: name a later one, one since `make snapshots` was committed"
             )
-        return Base(name=name, commit=commit[:7])
+        return Base(name=name, commit=commit)
 
     def extract(self, base: Base, target: Path) -> None:
         """Write what the report reads of BASE into a folder."""
@@ -83,7 +85,7 @@ class Repository:
                 continue
             fork = self._try("merge-base", main, "HEAD")
             if fork is not None and (fork != self._try("rev-parse", "HEAD") or self._changed()):
-                return fork[:7]
+                return fork
             # On main itself, with nothing changed: what its last commit did.
             if self._try("rev-parse", "--verify", "--quiet", "HEAD^") is not None:
                 return "HEAD^"

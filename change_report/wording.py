@@ -72,6 +72,8 @@ def _blocks(report: Report) -> Iterator[Block]:
 
 
 def _component(change: ComponentChange) -> Item:
+    if change.is_variant:
+        return Item(text=component_line(change), below=("made by an environment's settings",))
     move_of_size = signed(change.size_after - change.size_before)
     size = f"artifact {change.size_before:,} → {change.size_after:,} bytes ({move_of_size})"
     if change.before is None or change.after is None:

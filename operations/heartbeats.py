@@ -11,6 +11,9 @@ from edge_constructs.heartbeat_record import MODEL_COUNTERS, Record
 from edge_constructs.heartbeat_table import HeartbeatTable
 from operations.target import Target
 
+# A deployment of longer ago than this is none that is being verified: what was counted since is history.
+_RECENT_SECONDS = 3600
+
 
 @dataclass(frozen=True)
 class Counters:
@@ -59,7 +62,8 @@ class Window:
     """What a device's heartbeats say of the time in which it was looked at.
 
     Counters are those since each model was loaded, so what is judged is their growth: from the last heartbeat before
-    the deployment, or from nothing where a device had sent none, or runs the model anew.
+    the deployment, or from nothing where a device had sent none, or runs the model anew. Where a release brings
+    devices nothing new, their deployment is of long ago: then it is the growth from the first heartbeat that is seen.
     """
 
     last: Heartbeat | None = None
@@ -77,7 +81,8 @@ class Window:
             return
         begins, self._begun = not self._begun, True
         if former is None or heartbeat.sent != former.sent:
-            known = {} if former is None else former.models
+            old = former is None and heartbeat.received - deployed > _RECENT_SECONDS
+            known = heartbeat.models if old else {} if former is None else former.models
             for name, model in heartbeat.models.items():
                 before = known.get(name)
                 same = before is not None and before.digest == model.digest

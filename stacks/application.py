@@ -172,6 +172,8 @@ def build_app(
     ]
     check_together(environments)
     delivery = _delivery(root, variables)
+    if delivery is not None and wanted is None:
+        _check_deliverable([one for one in environments if one.name in delivery.environments])
     stages = {
         environment.name: EnvironmentStage(
             app,
@@ -199,6 +201,15 @@ def _delivery(root: Path, variables: Mapping[str, str] | None) -> Delivery | Non
     """The pipeline's settings; a former state of the project may have none."""
     path = root / "delivery.toml"
     return load_delivery(path, variables=variables) if root == ROOT or path.exists() else None
+
+
+def _check_deliverable(environments: Sequence[Environment]) -> None:
+    if gone := [environment.name for environment in environments if environment.edge_manager != "open"]:
+        raise EnvironmentFileError(
+            f'delivery.toml: environments: those with edge_manager = "open" are expected, but '
+            f'{", ".join(gone)}: edge_manager = "sagemaker": {DISCONTINUED}, so a pipeline can neither deploy nor '
+            'verify it: take it out of delivery.toml, or set edge_manager = "open"'
+        )
 
 
 def _pipeline_role(delivery: Delivery, environment: Environment) -> str | None:

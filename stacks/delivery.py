@@ -17,7 +17,7 @@ from edge_constructs.pipeline_permissions import allow_connection, confine_asset
 from edge_constructs.release_verification import ReleaseVerification
 from stacks.components import ROOT
 from stacks.delivery_settings import Delivery
-from stacks.environment import Environment
+from stacks.environment import Environment, EnvironmentFileError
 
 if TYPE_CHECKING:
     from stacks.application import EnvironmentStage
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _REPORT_DAYS = 365
 # What installing and starting takes, on top of a verification and a restore.
 _MARGIN_MINUTES = 30
+# What a build has in every region; where it may have more, nobody waits so long for a release.
+_LONGEST_MINUTES = 480
 
 
 class DeliveryStack(cdk.Stack):
@@ -93,7 +95,7 @@ class DeliveryStack(cdk.Stack):
 
     def _deliver_to(self, stage: EnvironmentStage) -> None:
         delivery, environment = self._delivery, stage.environment
-        name, bounds = environment.name, environment.verification
+        name = environment.name
         roles = (environment.verifier_role, environment.restorer_role)
         verification = ReleaseVerification(
             self,
@@ -104,7 +106,7 @@ class DeliveryStack(cdk.Stack):
             assumable=[f"arn:{self.partition}:iam::{environment.account}:role/{role}" for role in roles],
             commit_parameter=delivery.commit_parameter(name),
             variables=_place(environment),
-            timeout=cdk.Duration.minutes(3 * bounds.wait_minutes + _MARGIN_MINUTES),
+            timeout=_time_to_verify(environment),
         )
         before: list[pipelines.Step] = []
         if name in delivery.approval:
@@ -123,6 +125,19 @@ class DeliveryStack(cdk.Stack):
             else [pipelines.StackSteps(stack=stage.rollout, pre=[verification.first_group()])]
         )
         self.pipeline.add_stage(stage, pre=before, stack_steps=canaries, post=[verification.every_group()])
+
+
+def _time_to_verify(environment: Environment) -> cdk.Duration:
+    """Two groups, and a restore after them."""
+    wait = environment.verification.wait_minutes
+    if (minutes := 3 * wait + _MARGIN_MINUTES) > _LONGEST_MINUTES:
+        raise EnvironmentFileError(
+            f"environments/{environment.name}.toml: verification.wait_minutes: at most "
+            f"{(_LONGEST_MINUTES - _MARGIN_MINUTES) // 3} is expected, as delivery.toml names this environment and "
+            f"CodeBuild ends a build after {_LONGEST_MINUTES // 60} hours, got {wait}: a restore would be cut off; "
+            "wait for less, or deliver it without the pipeline"
+        )
+    return cdk.Duration.minutes(minutes)
 
 
 def _place(environment: Environment) -> Mapping[str, str]:

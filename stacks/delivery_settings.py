@@ -23,6 +23,9 @@ _CONNECTION = re.compile(
     r"arn:[a-z-]+:(codeconnections|codestar-connections):[a-z0-9-]+:\d{12}:connection/[0-9a-f-]{36}"
 )
 
+# Devices that people depend on: nothing gets there that nobody agreed to.
+_APPROVED = "prod"
+
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,20}$")]
 
 
@@ -108,6 +111,11 @@ def _check(delivery: Delivery, path: Path) -> None:
     if unknown := [name for name in delivery.approval if name not in names]:
         raise EnvironmentFileError(
             f"{path}: approval: some of environments are expected, got {', '.join(unknown)}: name it there, too"
+        )
+    if _APPROVED in names and _APPROVED not in delivery.approval:
+        raise EnvironmentFileError(
+            f"{path}: approval: {_APPROVED} is expected among them, as it is one of environments, got "
+            f"{', '.join(delivery.approval) or 'none'}: name it there: it waits for a person"
         )
     if not _CONNECTION.fullmatch(delivery.connection):
         raise EnvironmentFileError(

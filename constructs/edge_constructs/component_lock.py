@@ -23,7 +23,7 @@ from edge_constructs.component_source import ComponentSource
 _VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})\.(\d{1,6})")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FIRST = "1.0.0"
-_VARIANT = "@"  # no component's name holds it
+VARIANT = "@"  # no component's name holds it
 
 History = Mapping[str, str]
 """Version to digest, oldest first."""
@@ -146,11 +146,11 @@ def _check_apart(path: Path, histories: Mapping[str, History]) -> None:
 
 
 def _key(source: ComponentSource) -> str:
-    return f"{source.name}{_VARIANT}{source.variant}" if source.variant else source.name
+    return f"{source.name}{VARIANT}{source.variant}" if source.variant else source.name
 
 
 def _component(key: str) -> str:
-    return key.partition(_VARIANT)[0]
+    return key.partition(VARIANT)[0]
 
 
 def _last(history: History) -> tuple[str, str]:

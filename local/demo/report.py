@@ -104,6 +104,7 @@ class Report:
             ("resources", f"{sum(self.deployed.values())} deployed by `cdk deploy` on the embedded AWS"),
             ("", f"{sum(self.emulated.values())} of them emulated by this project: {_counted(self.emulated)}"),
             ("", f"{len(self.not_deployed)} not deployed"),
+            ("pipeline", "not deployed here: the stack Delivery needs AWS CodePipeline; nothing of it was run"),
             ("model", f"{self.model} {self.model_version}, digest {self.model_digest[:16]}…, verified at load"),
             ("accuracy", f"{self.accuracy:.4f} on {self.images} held-out images, as predicted on the device"),
             ("agreement", f"{equal} of {self.images} labels equal to in-process ONNX Runtime's"),

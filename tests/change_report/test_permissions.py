@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from change_report.engine import compare
-from change_report.guards import open_guards
+from change_report.guards import changed_powers, open_guards
 from change_report.patterns import covers
 from change_report.permissions import compare_permissions
 from change_report.statements import collect
@@ -218,6 +218,39 @@ def test_a_bucket_that_opens_to_the_public_is_wider() -> None:
     assert [change.direction for change in open_guards(bucket(closed=False), bucket(closed=True))] == ["narrowed"] * 4
     assert open_guards({}, bucket(closed=True)) == []
     assert len(open_guards({}, {"S": attached("AWS::S3::Bucket", {})})) == 4
+
+
+@pytest.mark.parametrize(
+    ("type_", "key"),
+    [
+        ("AWS::Lambda::Function", "Role"),
+        ("AWS::IoT::RoleAlias", "RoleArn"),
+        ("AWS::CodeBuild::Project", "ServiceRole"),
+    ],
+)
+def test_what_acts_as_another_role_may_do_other_things(type_: str, key: str) -> None:
+    def acting(role: str) -> dict[str, Template]:
+        return {"S": attached(type_, {key: {"Fn::GetAtt": [role, "Arn"]}})}
+
+    (change,) = changed_powers(acting("Reader01234567"), acting("Writer01234567"))
+    assert (change.direction, change.text) == ("widened", "Thing acts as Writer.Arn, and no longer as Reader.Arn")
+    assert changed_powers(acting("Reader01234567"), acting("Reader01234567")) == []
+
+
+def test_a_component_that_becomes_root_on_the_device_is_wider() -> None:
+    def recipe(**step: Any) -> dict[str, Template]:
+        content = {"ComponentName": "c", "Manifests": [{"Lifecycle": {"Run": {"Script": "x", **step}}}]}
+        return {"S": attached("AWS::GreengrassV2::ComponentVersion", {"InlineRecipe": content})}
+
+    def deployed(user: str) -> dict[str, Template]:
+        components = {"c": {"ComponentVersion": "1.0.0", "RunWith": {"PosixUser": user}}}
+        return {"S": attached("AWS::GreengrassV2::Deployment", {"Components": components})}
+
+    (change,) = changed_powers(recipe(), recipe(RequiresPrivilege=True))
+    assert (change.direction, change.text) == ("widened", "c on the device runs Manifests.0.Lifecycle.Run as root")
+    assert [one.direction for one in changed_powers(recipe(RequiresPrivilege=True), recipe())] == ["narrowed"]
+    assert changed_powers(recipe(RequiresPrivilege=False), recipe()) == []
+    assert [one.direction for one in changed_powers(deployed("ggc_user"), deployed("root:root"))] == ["widened"]
 
 
 def test_what_a_deployment_merges_over_a_recipe_is_what_a_component_may() -> None:

@@ -6,6 +6,7 @@ Most run in this process, where synthesis is warm. Those that change the stacks'
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from typing import TYPE_CHECKING
@@ -239,6 +240,42 @@ def test_a_capture_budget_doubled(clone: Clone) -> None:
     kept = component["kept_defaults"]
     assert kept in ([], ["CaptureSpoolMaxBytes in dev, prod, staging"])
     assert bool(kept) == any("reaches new devices only" in note for note in told.report["notes"])
+
+
+@pytest.mark.usefixtures("remembered")
+def test_a_component_of_which_there_are_variants(clone: Clone) -> None:
+    classifier = "com.edgemanager.ImageClassification"
+    recipe = clone.root / "component_src" / "image_classification" / "recipe.json"
+    told_before = json.loads(recipe.read_text(encoding="utf-8"))
+    recipe.write_text(json.dumps({**told_before, "ComponentDescription": "Another one"}), encoding="utf-8")
+    before, after = clone.lock(f"{classifier}@sagemaker")
+    assert before != after
+    told = clone.report()
+    found = {one["name"]: (one["before"], one["after"]) for one in told.report["components"]}
+    assert set(found) == {classifier, f"{classifier}@sagemaker"}
+    assert found[f"{classifier}@sagemaker"] == (before, after)
+    assert f"ImageClassification@sagemaker {before} → {after}" in told.report["summary"]
+    _, out, _ = clone.run("--base", "HEAD")
+    assert "made by an environment's settings" in out
+
+
+def test_an_approval_and_a_verification_that_go(clone: Clone) -> None:
+    clone.edit("delivery.toml", '["dev", "staging", "prod"]', '["dev", "staging"]')
+    clone.edit("delivery.toml", 'approval = ["prod"]', 'approval = ["staging"]')
+    clone.snapshots()
+    clone.git("commit", "--quiet", "--all", "--message=staging waits")
+    clone.edit("delivery.toml", 'approval = ["staging"]', "approval = []")
+    canaries = re.search(
+        r"^canaries = .*\n", (clone.root / "environments/staging.toml").read_text("utf-8"), re.MULTILINE
+    )
+    assert canaries is not None
+    clone.edit("environments/staging.toml", canaries[0], "")
+    told = clone.report()
+    assert told.code == 3
+    lost = {text for _, text in permissions(told, "") if "lets releases" in text}
+    gone = ("Approve-staging", "ChangeReport-staging", "Rollout.VerifyCanaries-staging")
+    assert lost == {f"Pipeline lets releases into staging without {name}" for name in gone}
+    assert lost <= {text for _, text in told.decisions()}
 
 
 def test_a_new_model_that_was_not_measured(clone: Clone) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -64,6 +66,28 @@ def test_counters_that_begin_anew_count_from_there(released: Any, thing: str, sc
     )
     verify(released.target, first=False, clock=played.clock)
     assert "1010 predictions, 2 failed" in released.account.said[-1]
+
+
+@pytest.mark.parametrize(("more", "passes"), [(0, True), (2, False)])
+def test_what_was_counted_long_after_the_deployment_and_before_the_first_look_is_history(
+    released: Any,
+    thing: str,
+    script: Any,
+    more: int,
+    passes: bool,  # noqa: FBT001 -- a column of the table
+) -> None:
+    """A release that brings devices nothing: neither former failures nor a good past count for it."""
+    deployment = released.release("1.0.0")
+    released.run(thing, deployment, "1.0.0")
+    released.moment = time.time() + 2 * 3600
+    released.beat(thing, predictions=1_000_000, failed=500 if more else 500_000)
+    before = 500 if more else 500_000
+    step = functools.partial(released.beat, thing, predictions=1_000_010, failed=before + more)
+    if passes:
+        verify(released.target, first=False, clock=script(step).clock)
+        assert "10 predictions, 0 failed" in released.account.said[-1]
+    else:
+        assert "2 of 12 predictions of model digits failed" in failure(released, step, script=script)
 
 
 def test_two_percent_of_failures_are_too_many(released: Any, thing: str, script: Any) -> None:

@@ -184,6 +184,14 @@ def test_a_verification_has_time_to_wait_and_to_restore(pipeline: Template) -> N
     assert project_of(pipeline, named(pipeline, "prod", "Verify-prod"))["TimeoutInMinutes"] >= 90
 
 
+@pytest.mark.refusal("Delivery", "a verification that would be cut off")
+def test_a_verification_is_not_cut_off_by_the_build_s_own_limit(tmp_path: Path, refusal: Callable[..., None]) -> None:
+    with pytest.raises(EnvironmentFileError) as caught:
+        build_app(outdir=str(tmp_path), variables={}, context={"prod.verification.wait_minutes": "151"})
+    says = ("prod.toml: verification.wait_minutes", "at most 150 is expected", "got 151", "wait for less")
+    refusal(str(caught.value), says)
+
+
 def test_prod_waits_for_a_person_who_sees_the_report(pipeline: Template) -> None:
     report, approval = (named(pipeline, "prod", name) for name in ("ChangeReport-prod", "Approve-prod"))
     assert report["RunOrder"] < approval["RunOrder"] < named(pipeline, "prod", "Fleet.Prepare")["RunOrder"]
@@ -454,6 +462,11 @@ def write(tmp_path: Path) -> Callable[[str, str], Path]:
         ('["dev", "staging", "prod"]', '["dev", "dev"]', "environments: dev stands twice; each is delivered to once"),
         ('["dev", "staging", "prod"]', '["dev", "live"]', "some of dev, prod, staging are expected, got live"),
         ('approval = ["prod"]', 'approval = ["live"]', "approval: some of environments are expected, got live"),
+        (
+            'approval = ["prod"]',
+            'approval = ["dev"]',
+            "approval: prod is expected among them, .*got dev: name it there",
+        ),
         ('branch = "main"', "branch = 1", "branch: should be a valid string; got 1; write it in quotes"),
         ('branch = "main"', 'branchs = "main"', "branchs: no such key; known here are account, approval, branch,"),
         ('branch = "main"', 'account = "1"', "account: not set here: they come from EDGE_DELIVERY_ACCOUNT"),

@@ -261,6 +261,26 @@ def test_a_variant_without_a_version(refused: Refused, refusal: Callable[..., No
     refusal(refused({"test": COMPILED}), says)
 
 
+def _deliver(root: Path, approval: str) -> None:
+    (root / "delivery.toml").write_text(
+        f'repository = "a/b"\nenvironments = ["prod"]\napproval = {approval}\nreport_base = "HEAD"\n'
+    )
+
+
+@pytest.mark.refusal("Delivery", "an environment that nothing can be deployed to")
+def test_delivering_what_was_discontinued(refused: Refused, refusal: Callable[..., None], lock: Path) -> None:
+    _deliver(lock.parent, '["prod"]')
+    message = refused({"prod": ACKNOWLEDGED + COMPILED})
+    refusal(message, ("delivery.toml: environments", '"open" are expected', "prod: edge_manager =", "take it out"))
+
+
+@pytest.mark.refusal("Delivery", "prod without a person's approval")
+def test_delivering_to_prod_unseen(refused: Refused, refusal: Callable[..., None], lock: Path) -> None:
+    _deliver(lock.parent, "[]")
+    message = refused({"prod": MINIMAL})
+    refusal(message, ("delivery.toml: approval", "prod is expected", "got none", "name it there"))
+
+
 @pytest.mark.refusal("Environment file", "two environments in the same place")
 def test_two_environments_in_one_place(refused: Refused, refusal: Callable[..., None]) -> None:
     message = refused({"one": 'namespace = "same"\n' + MINIMAL, "two": 'namespace = "same"\n' + MINIMAL})
