@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,8 +69,8 @@ class Repository:
         """Write what the report reads of BASE into a folder."""
         listed = self._run("ls-tree", "--name-only", base.commit, "--", *_READ).decode().split()
         archive = self._run("archive", "--format=tar", base.commit, "--", *listed)
-        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-            files.extractall(target, filter="data")
+        # Python before 3.11.4 has no safe extraction of its own.
+        subprocess.run(["tar", "-x", "-C", str(target)], input=archive, check=True)  # noqa: S603, S607 -- POSIX's
 
     def head(self) -> str:
         """What is compared with BASE, for people."""
