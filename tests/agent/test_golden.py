@@ -35,14 +35,13 @@ ONES = {
 }
 
 
-def tensor(name: str, data_type: str, shape: list[int], data: bytes) -> agent_pb2.Tensor:
-    number = agent_pb2.DataType.Value(data_type)
-    metadata = agent_pb2.TensorMetadata(name=name.encode(), data_type=number, shape=shape)
+def tensor(name: str, data_type: Any, shape: list[int], data: bytes) -> agent_pb2.Tensor:
+    metadata = agent_pb2.TensorMetadata(name=name.encode(), data_type=data_type, shape=shape)
     return agent_pb2.Tensor(tensor_metadata=metadata, byte_data=data)
 
 
-def auxiliary(name: str, encoding: str, data: bytes) -> agent_pb2.AuxiliaryData:
-    return agent_pb2.AuxiliaryData(name=name, encoding=agent_pb2.Encoding.Value(encoding), byte_data=data)
+def auxiliary(name: str, encoding: Any, data: bytes) -> agent_pb2.AuxiliaryData:
+    return agent_pb2.AuxiliaryData(name=name, encoding=encoding, byte_data=data)
 
 
 SEVERAL: dict[str, Any] = {
