@@ -292,13 +292,13 @@ class TestTogether:
 
             def put(self, files: Iterable[File]) -> None:
                 for file in files:
-                    if "bad" in file.key:
+                    if "poison" in file.key:
                         raise DeliveryError("no such key here")
                     super().put([file])
 
         spool, store = make_spool(tmp_path / "spool"), Picky()
         pipeline = Pipeline(spool, make_settings(tmp_path, CaptureDataBatchSize="1"), destination=store)
-        for name in ("bad", "a", "b", "c"):
+        for name in ("poison", "a", "b", "c"):
             spool.add(make_capture(name))
         pipeline._batcher.stop()
         pipeline._batch()
@@ -308,7 +308,7 @@ class TestTogether:
                 if spool.backlog()[1] > 1:
                     pipeline._deliver()
         assert store.ids() == dict.fromkeys("abc", 1)
-        assert spool.status("bad") is Status.IN_PROGRESS
+        assert spool.status("poison") is Status.IN_PROGRESS
 
 
 def test_finished_ids_are_forgotten_in_the_end_and_the_disk_with_them(tmp_path: Path) -> None:
