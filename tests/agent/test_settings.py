@@ -71,6 +71,9 @@ def test_the_recipe_lists_every_parameter_with_its_default() -> None:
         ("HeartbeatTopic", "a/#", "without wildcards"),
         ("HeartbeatPeriodSeconds", "0.5", "seconds from 1.0"),
         ("PackageMaxBytes", "12", "from 1024"),
+        ("CaptureDataDiskMaxBytes", "-1", "from 0 to"),
+        ("CaptureDataDiskMaxBytes", "4", "0 for no bound, or 1048576 or more"),
+        ("CaptureDataDiskMaxBytes", "4 GiB", "a whole number"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_was_expected(name: str, value: object, words: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.agent_file import IotCredentials
 from edge_agent.engines import NATIVE_ALWAYS, NATIVE_NEVER, NATIVE_SIGNED
-from edge_agent.parameter_reader import ParameterReader, SettingsError
+from edge_agent.parameter_reader import ParameterReader, SettingsError, wrong
 from edge_agent.transport import GRPCIO, HTTP2
 from edge_contract.limits import MAX_MESSAGE_BYTES
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 EMBED_LIMIT_BYTES = 3072
+_LEAST_BYTES = 1024 * 1024
 _FLEET = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _PROVIDER = re.compile(r"[A-Za-z0-9]{1,100}")
@@ -50,6 +51,7 @@ class Settings:
         max_message_bytes: Longest gRPC message in either direction.
         transport: What serves gRPC: ``Http2`` or ``Grpcio``.
         capture_spool_max_bytes: Bound of the spool.
+        capture_data_disk_max_bytes: Bound of the captures that the destination ``Disk`` holds; 0 for none.
         inference_threads: Threads of ONNX Runtime for each running prediction.
         max_concurrent_predictions: Predictions that run at the same time.
         max_queued_predictions: Predictions that may wait for one of those; more are refused.
@@ -91,6 +93,7 @@ class Settings:
     max_message_bytes: int
     transport: str
     capture_spool_max_bytes: int
+    capture_data_disk_max_bytes: int
     inference_threads: int
     max_concurrent_predictions: int
     max_queued_predictions: int
@@ -151,6 +154,7 @@ DEFAULTS: Mapping[str, str] = {
     "MaxMessageBytes": str(MAX_MESSAGE_BYTES),
     "Transport": HTTP2,
     "CaptureSpoolMaxBytes": str(256 * 1024 * 1024),
+    "CaptureDataDiskMaxBytes": str(4 * 1024 * 1024 * 1024),
     "InferenceThreads": "1",
     "MaxConcurrentPredictions": "2",
     "MaxQueuedPredictions": "16",
@@ -207,6 +211,9 @@ def parse(
         raise SettingsError(
             f"CaptureDataBatchSize: expected less than CaptureDataBufferSize ({buffer}), got {batch}; half is good"
         )
+    disk_bytes = read.whole("CaptureDataDiskMaxBytes", 0, 2**50)
+    if 0 < disk_bytes < _LEAST_BYTES:
+        raise wrong("CaptureDataDiskMaxBytes", f"0 for no bound, or {_LEAST_BYTES} or more", disk_bytes)
     roots = work / path if (path := read.text("RootCertsPath")) else None
     require_signature = read.flag("RequireSignature")
     public_keys = tuple(read.text("SigningPublicKeys").split())
@@ -234,7 +241,8 @@ def parse(
         unix_socket_group=read.text("UnixSocketGroup"),
         max_message_bytes=read.whole("MaxMessageBytes", 4 * 1024 * 1024, 2**31 - 1),
         transport=read.choice("Transport", (HTTP2, GRPCIO)),
-        capture_spool_max_bytes=read.whole("CaptureSpoolMaxBytes", 1024 * 1024, 2**50),
+        capture_spool_max_bytes=read.whole("CaptureSpoolMaxBytes", _LEAST_BYTES, 2**50),
+        capture_data_disk_max_bytes=disk_bytes,
         inference_threads=read.whole("InferenceThreads", 1, 256),
         max_concurrent_predictions=read.whole("MaxConcurrentPredictions", 1, 256),
         max_queued_predictions=read.whole("MaxQueuedPredictions", 0, 1024),

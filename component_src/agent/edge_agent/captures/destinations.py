@@ -29,6 +29,10 @@ class DeliveryError(Exception):
     """A file did not arrive; trying again may help."""
 
 
+class NoRoomError(DeliveryError):
+    """Files would pass the bound of their destination; trying again helps when some were removed there."""
+
+
 @dataclasses.dataclass(frozen=True)
 class File:
     """What is delivered: bytes, or those of a file; ``key`` is relative to the bucket or disk path."""

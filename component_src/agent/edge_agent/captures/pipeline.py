@@ -20,11 +20,12 @@ from edge_agent.captures.destinations import (
     make_s3_client,
 )
 from edge_agent.captures.plan import Member, Plan
+from edge_agent.captures.room import DiskRoom
 from edge_agent.captures.upload import DiskUploader
 from edge_agent.captures.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from edge_agent.captures.spool import Pending, Spool
     from edge_agent.settings import Settings
@@ -55,6 +56,7 @@ class Pipeline:
         self._spool = spool
         self._settings = settings
         self._destination = destination or _destination(settings)
+        self._room = _room(settings)
         self._count = count
         self._failure = ""
         self._failed = False
@@ -71,6 +73,7 @@ class Pipeline:
         """Go on with other parameters; a delivery that has begun ends with the ones that it began with."""
         self._settings = settings
         self._destination = _destination(settings)
+        self._room = _room(settings)
         if self._uploader is not None:
             self._uploader.stop()
             self._uploader.join(_UPLOADER_SECONDS)
@@ -133,14 +136,19 @@ class Pipeline:
                 )
 
     def _deliver(self) -> bool:
-        destination = self._destination
+        destination, room = self._destination, self._room
         # If something is wrong with one plan, the others still get through, each by itself.
         found = self._spool.next_plans(most=1 if self._failed else destination.together, timeout=_IDLE_SECONDS)
         if not found:
             return False
         batches = {file: _Batch(self._spool, plan, destination) for file, plan in found.items()}
         try:
-            destination.put(file for batch in batches.values() for file in batch.side_files())
+            side_files: Iterable[File] = (file for batch in batches.values() for file in batch.side_files())
+            if room is not None:
+                # For all of it at once: files without their manifest would take the room, and nobody would remove them.
+                side_files = list(side_files)
+                room.reserve([*side_files, *(file for batch in batches.values() for file in batch.manifest())])
+            destination.put(side_files)
             # Last: whoever finds a manifest finds everything that it refers to.
             destination.put(file for batch in batches.values() for file in batch.manifest())
             self._spool.finish({file: batch.lost for file, batch in batches.items()})
@@ -193,6 +201,14 @@ def _destination(settings: Settings) -> Destination:
     if settings.capture_data_destination == "Disk":
         return Disk(settings.capture_data_disk_path)
     return _bucket(settings)
+
+
+def _room(settings: Settings) -> DiskRoom | None:
+    if settings.capture_data_destination != "Disk" or not settings.capture_data_disk_max_bytes:
+        return None
+    root = settings.capture_data_disk_path
+    folder = root / settings.folder_prefix / settings.device_fleet_name
+    return DiskRoom(root, folder, settings.capture_data_disk_max_bytes)
 
 
 def _bucket(settings: Settings) -> Bucket:

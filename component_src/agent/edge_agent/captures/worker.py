@@ -8,7 +8,7 @@ import random
 import threading
 from typing import Callable
 
-from edge_agent.captures.destinations import DeliveryError
+from edge_agent.captures.destinations import DeliveryError, NoRoomError
 from edge_agent.log import log_defect
 
 _LOG = logging.getLogger(__name__)
@@ -57,17 +57,22 @@ class Worker:
 
     def _run(self) -> None:
         failures = 0
+        full = False
         while True:
             try:
                 worked = self._step()
             except Exception as error:  # noqa: BLE001 # a defect must not end the thread on which all captures depend
                 failures += 1
                 delay = backoff(failures)
-                self._log(error, delay)
+                # It may last for weeks; it is told once until something works again.
+                if not (full and isinstance(error, NoRoomError)):
+                    self._log(error, delay)
+                full = isinstance(error, NoRoomError)
                 if self._stopping.wait(delay):
                     return
                 continue
             failures = 0
+            full = False
             if self._stopping.is_set() and not worked:
                 return
 
