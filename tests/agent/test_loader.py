@@ -158,6 +158,15 @@ class TestRootOfTrust:
         with pytest.raises(FailedPreconditionError, match="RootCertsPath"):
             strict.open(package)
 
+    def test_a_key_whose_coordinate_begins_with_zeros_is_one_like_any_other(
+        self, strict: Loader, package: Path, roots: Path
+    ) -> None:
+        keys = (make_key() for _ in range(20_000))  # one in 256 has such a coordinate
+        key = next(key for key in keys if len(key.get_public_coords().x) < 32)
+        trust(roots, "2026.pem", key)
+        (package / SIGNATURE_NAME).write_bytes(sign(package, key))
+        assert strict.open(package).signed_by
+
     @pytest.mark.parametrize("damage", ["", "text", "private", "P-384", "cut"])
     def test_what_is_no_public_key_is_refused_by_name(
         self, strict: Loader, package: Path, key: EC, roots: Path, damage: str

@@ -190,7 +190,8 @@ class SigningService:
     def _public(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         spki = self._key({**asked, "MessageType": "DIGEST", "SigningAlgorithm": "ECDSA_SHA_256"})
         der = spki.export_key(ECExportFormat.SPKI)
-        spec = "ECC_NIST_P256" if len(spki.get_public_coords().x) == 32 else "ECC_NIST_P384"
+        # A key that was made here, and not read, gives its coordinates without leading zeros: one in 256 has some.
+        spec = "ECC_NIST_P256" if len(spki.get_public_coords().x) <= 32 else "ECC_NIST_P384"
         return {"PublicKey": der, "KeySpec": spec, "KeyUsage": "SIGN_VERIFY"}
 
     def _key(self, asked: Mapping[str, Any]) -> EC:
