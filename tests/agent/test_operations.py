@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -14,6 +15,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +91,27 @@ class TestMetricsSocket:
         assert scrape(metrics, "/other")[0] == 404
         assert agent.stop() == 0
         assert not metrics.exists()
+
+    def test_it_has_the_group_of_the_other_socket(self, agent: AgentProcess) -> None:
+        group = 1 if os.geteuid() == 0 else os.getgroups()[-1]
+        agent.start(MetricsSocketName="m.sock", UnixSocketGroup=str(group))
+        assert (agent.work / "m.sock").stat().st_gid == agent.socket.stat().st_gid == group
+
+    def test_clients_that_say_nothing_are_few(self, agent: AgentProcess) -> None:
+        agent.start(MetricsSocketName="m.sock")
+        path = agent.work / "m.sock"
+        with contextlib.ExitStack() as opened:
+            for _ in range(8):
+                silent = opened.enter_context(socket.socket(socket.AF_UNIX))
+                silent.connect(str(path))
+            with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
+                scrape(path)
+        for _ in range(100):  # until their threads have noticed
+            with contextlib.suppress(http.client.RemoteDisconnected, ConnectionError):
+                assert scrape(path)[0] == 200
+                return
+            time.sleep(0.05)
+        pytest.fail("nobody is answered any more")
 
 
 class TestRefusedLoads:

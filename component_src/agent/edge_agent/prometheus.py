@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import http.server
-import os
 import socketserver
 import threading
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 from edge_agent import unix_socket
 from edge_agent.metrics import COUNTERS
@@ -28,6 +27,7 @@ _GAUGES = {
     "spool_bytes": "Bytes of captures on their way",
 }
 _TIMEOUT_SECONDS = 5.0
+_MOST_SCRAPES = 8  # at the same time
 
 
 def render(agent: Mapping[str, float], models: list[tuple[LoadedModel, ModelMetrics]]) -> str:
@@ -80,6 +80,30 @@ class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     request_queue_size = 8
 
+    def __init__(self, path: str, handler: type[http.server.BaseHTTPRequestHandler]) -> None:
+        super().__init__(path, handler, bind_and_activate=False)
+        self._free = threading.BoundedSemaphore(_MOST_SCRAPES)
+
+    def listen(self, _: Path) -> None:
+        self.server_bind()
+        self.server_activate()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._free.release()  # there is no thread that would
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
 
 class MetricsSocket:
     """Answers ``GET /metrics`` at a unix socket.
@@ -87,13 +111,14 @@ class MetricsSocket:
     Args:
         path: The socket.
         mode: Its permissions.
+        group: Its group; blank for the process's own.
         text: Makes the exposition.
 
     Raises:
         OccupiedError: The socket cannot be taken.
     """
 
-    def __init__(self, path: Path, *, mode: int, text: Callable[[], str]) -> None:
+    def __init__(self, path: Path, *, mode: int, group: str, text: Callable[[], str]) -> None:
         class Handler(http.server.BaseHTTPRequestHandler):
             timeout = _TIMEOUT_SECONDS
 
@@ -113,14 +138,12 @@ class MetricsSocket:
 
         unix_socket.check_length(path, name="MetricsSocketName")
         unix_socket.claim(path, name="MetricsSocketName")
-        before = os.umask(0o177)
+        self._server = _Server(str(path), Handler)
         try:
-            self._server = _Server(str(path), Handler)
-        except OSError as error:
-            raise unix_socket.OccupiedError(f"MetricsSocketName: {path} cannot be bound: {error.strerror}") from error
-        finally:
-            os.umask(before)
-        path.chmod(mode)
+            unix_socket.bind(self._server.listen, path, mode=mode, group=group, name="MetricsSocketName")
+        except unix_socket.OccupiedError:
+            self._server.server_close()
+            raise
         self._path = path
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
         self._thread.start()

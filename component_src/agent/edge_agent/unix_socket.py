@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_PROBE_SECONDS = 2.0
+
+
 class OccupiedError(Exception):
     """The socket or the spool cannot be taken; the message says by whom it is held, or what stands there."""
 
@@ -97,8 +100,9 @@ def claim(path: Path, *, name: str = "UnixSocketName") -> None:
     if not stat.S_ISSOCK(mode):
         raise OccupiedError(f"{name}: expected {path} to be free or an old socket, got another kind of file")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_SECONDS)
         code = probe.connect_ex(str(path))
-    if code == 0:
+    if code in {0, errno.EAGAIN}:  # the second: its queue is full, as that of a stopped process may be
         raise OccupiedError(f"{name}: expected {path} to be free, but a process listens there; stop it first")
     try:
         if code != errno.ECONNREFUSED:
@@ -108,7 +112,7 @@ def claim(path: Path, *, name: str = "UnixSocketName") -> None:
         raise OccupiedError(f"{name}: the old socket {path} cannot be replaced: {error.strerror}") from error
 
 
-def bind(listen: Callable[[Path], None], path: Path, *, mode: int, group: str) -> None:
+def bind(listen: Callable[[Path], object], path: Path, *, mode: int, group: str, name: str = "UnixSocketName") -> None:
     """Let a server listen at a path that was claimed, with no more than the given permissions at any moment.
 
     Raises:
@@ -119,7 +123,7 @@ def bind(listen: Callable[[Path], None], path: Path, *, mode: int, group: str) -
         listen(path)
     except OSError as error:
         raise OccupiedError(
-            f"UnixSocketName: {path} cannot be bound ({error}); does its directory exist and may we write there?"
+            f"{name}: {path} cannot be bound ({error}); does its directory exist and may we write there?"
         ) from error
     finally:
         os.umask(before)
