@@ -141,14 +141,15 @@ class Metrics:
             return
         try:
             saved = json.loads(self._file.read_bytes())
-            for name in COUNTERS:
-                self._counters[name] = max(int(saved.get(name, 0)), 0)
-            self._counters["crashes"] += bool(saved.get(_RUNNING))
+            counters = {name: max(int(saved.get(name, 0)), 0) for name in COUNTERS}
+            counters["crashes"] += bool(saved.get(_RUNNING))
         except FileNotFoundError:
             return
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             fields = {"file": str(self._file), "error": str(error)}
             _LOG.warning("counters_unreadable", extra={"fields": fields})
+        else:
+            self._counters = counters
 
 
 def resident_bytes() -> int:

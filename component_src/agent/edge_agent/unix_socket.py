@@ -41,7 +41,10 @@ def exclusive(path: Path, *, what: str) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise OccupiedError(f"{what}: its lock file {path} cannot be opened: {error.strerror}") from error
+        raise OccupiedError(
+            f"{what}: its lock file {path}{_owner(path)} cannot be opened: {error.strerror}; remove it if no agent "
+            "runs there, or name another place"
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -55,6 +58,15 @@ def exclusive(path: Path, *, what: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _owner(path: Path) -> str:
+    """Whose file it is, for the message: another user's, when an agent ran as that user before."""
+    try:
+        owner = path.lstat().st_uid
+    except OSError:
+        return ""
+    return f" of the user {owner} (this process's is {os.geteuid()})" if owner != os.geteuid() else ""
 
 
 def make_own_directory(path: Path, *, what: str) -> None:

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import re
 import zlib
 from typing import TYPE_CHECKING, Any, Callable, cast
 
@@ -18,12 +20,26 @@ AUXILIARY_INPUTS, AUXILIARY_OUTPUTS = "AuxiliaryInputs", "AuxiliaryOutputs"
 LISTS = (INPUTS, OUTPUTS, AUXILIARY_INPUTS, AUXILIARY_OUTPUTS)
 #: Longest payload within a capture's own file, bytes: no record embeds more.
 LARGEST_WITHIN = 3072
+#: What the plan of a batch takes of a disk, for each of its members.
+PLAN_BYTES = 4096
 _WORDS = 4  # of an item before its numbers
 _CHUNK = 1 << 18
+_LOST = {errno.ENOENT, errno.EIO, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
+_BLOCK = 4096  # what the smallest file takes of a disk
+_END_OF_TIME = 253402300800  # seconds: the year 10000, which no folder of an hour can name
+_CHECKED = re.compile(rb'(\{.*), "line_crc32": (\d{1,10})\}', re.DOTALL)
+_HEAD = {"capture_id", "model_name", "model_version", "inference_time", "items", "crc32"}
 
 
 class UnreadableCaptureError(Exception):
     """A file of the spool is damaged."""
+
+
+def unreadable(path: Path, error: OSError) -> Exception:
+    """What an error of the disk means: that a file is lost, or, as when it was not one of the file's, the error."""
+    if error.errno in _LOST:
+        return UnreadableCaptureError(f"{path.name}: {error.strerror}")
+    return error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +70,8 @@ class Payload:
             with self.path.open("rb", buffering=0) as stream:
                 while chunk := stream.read(_CHUNK):
                     size, crc32 = size + len(chunk), zlib.crc32(chunk, crc32)
-        except FileNotFoundError:
-            raise UnreadableCaptureError(f"{self.path.name} is gone") from None
+        except OSError as error:
+            raise unreadable(self.path, error) from error
         if (size, crc32) != (self.size, self.crc32):
             raise UnreadableCaptureError(
                 f"{self.path.name}: expected {self.size} bytes with CRC {self.crc32}, got {size} with {crc32}"
@@ -120,8 +136,13 @@ class Encoded:
 
     @property
     def size(self) -> int:
-        """Bytes of all its files."""
-        return len(self.content) + sum(map(len, self.payloads.values()))
+        """Bytes that all its files take of a disk, with the plan of its batch, which may have no other member."""
+        return PLAN_BYTES + on_disk(len(self.content)) + sum(on_disk(len(data)) for data in self.payloads.values())
+
+
+def on_disk(size: int) -> int:
+    """Bytes that a file of a size takes of a disk, where it has whole blocks: of small captures, most of it."""
+    return -(-size // _BLOCK) * _BLOCK
 
 
 def encode(capture: Capture) -> Encoded:
@@ -139,7 +160,9 @@ def encode(capture: Capture) -> Encoded:
         items.append(item)
     payload = b"".join(within)
     head = {**dataclasses.asdict(capture.header), "items": items, "crc32": zlib.crc32(payload)}
-    return Encoded(json.dumps(head).encode() + b"\n" + payload, own)
+    line = json.dumps(head).encode()
+    checked = line[:-1] + f', "line_crc32": {zlib.crc32(line)}}}\n'.encode()
+    return Encoded(checked + payload, own)
 
 
 def decode(content: bytes, *, payload: Callable[[int], Path]) -> Capture:
@@ -177,23 +200,32 @@ def decode_header(line: bytes) -> Header:
 
 
 def _head(line: bytes) -> dict[str, Any]:
+    checked = _CHECKED.fullmatch(line.rstrip(b"\n"))
+    if checked is not None:  # former versions wrote none
+        line = checked[1] + b"}"
+        if zlib.crc32(line) != int(checked[2]):
+            raise UnreadableCaptureError(f"expected a first line with CRC {checked[2].decode()}, got {line[:80]!r}")
     try:
         head: dict[str, Any] = json.loads(line)
         _header(head)
         numbers = [number for item in head["items"] for number in item[_WORDS:]]
         shapes = {len(item) - _WORDS for item in head["items"]} <= {1, 2}
-        valid = shapes and all(isinstance(number, int) and number >= 0 for number in [*numbers, head["crc32"]])
+        valid = shapes and head.keys() == _HEAD
+        valid = valid and all(isinstance(number, int) and number >= 0 for number in [*numbers, head["crc32"]])
     except (ValueError, KeyError, TypeError) as error:
         raise UnreadableCaptureError(f"expected a capture's first line, got {line[:80]!r}: {error}") from None
     if not valid:
-        raise UnreadableCaptureError(f"expected sizes of 0 or more and a checksum, got {line[:80]!r}")
+        raise UnreadableCaptureError(f"expected known keys, sizes of 0 or more and a checksum, got {line[:80]!r}")
     return head
 
 
 def _header(head: dict[str, Any]) -> Header:
+    seconds = int(head["inference_time"])
+    if not 0 <= seconds < _END_OF_TIME:
+        raise ValueError(f"inference_time {seconds}")
     return Header(
         capture_id=str(head["capture_id"]),
         model_name=str(head["model_name"]),
         model_version=str(head["model_version"]),
-        inference_time=int(head["inference_time"]),
+        inference_time=seconds,
     )

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import enum
 import logging
+import re
 from typing import TYPE_CHECKING
 
 from edge_agent.captures.plan import Plan
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LOG = logging.getLogger(__name__)
+_NAME = re.compile(r"\d{16}-[0-9a-f]{32}\.json")
 
 
 class Status(enum.Enum):
@@ -69,15 +72,17 @@ class History:
 
 def read_plans(directory: Path) -> Mapping[str, Plan]:
     """Read the plans of a folder by their file names, the oldest first; one that is damaged is removed and logged."""
-    plans = ((path.name, _read_plan(path)) for path in sorted(directory.glob("*.json")))
+    paths = [path for path in sorted(directory.glob("*.json")) if _NAME.fullmatch(path.name)]
+    plans = ((path.name, _read_plan(path)) for path in paths)
     return {name: plan for name, plan in plans if plan is not None}
 
 
 def _read_plan(path: Path) -> Plan | None:
     try:
         return Plan.decode(path.read_bytes())
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         # Its captures become pending again: better to arrive twice than never.
         _LOG.error("batch_plan_unreadable", extra={"fields": {"file": path.name, "error": str(error)}})
-        path.unlink()
+        with contextlib.suppress(OSError):
+            path.unlink()
         return None

@@ -19,6 +19,7 @@ from edge_agent.captures.destinations import (
     File,
     make_s3_client,
 )
+from edge_agent.captures.folders import DiskFolders
 from edge_agent.captures.plan import Member, Plan
 from edge_agent.captures.room import DiskRoom
 from edge_agent.captures.upload import DiskUploader
@@ -56,13 +57,13 @@ class Pipeline:
         self._spool = spool
         self._settings = settings
         self._destination = destination or _destination(settings)
-        self._room = _room(settings)
+        self._folders = DiskFolders(spool.root / "disk_folders.json")
         self._count = count
         self._failure = ""
         self._failed = False
         self._batcher = Worker("batcher", self._batch)
         self._deliverer = Worker("deliverer", self._deliver)
-        self._uploader = _uploader(settings, self._count)
+        self._room, self._uploader = self._on_disk(settings)
 
     @property
     def failure(self) -> str:
@@ -73,11 +74,10 @@ class Pipeline:
         """Go on with other parameters; a delivery that has begun ends with the ones that it began with."""
         self._settings = settings
         self._destination = _destination(settings)
-        self._room = _room(settings)
         if self._uploader is not None:
             self._uploader.stop()
             self._uploader.join(_UPLOADER_SECONDS)
-        self._uploader = _uploader(settings, self._count)
+        self._room, self._uploader = self._on_disk(settings)
         if self._uploader is not None:
             self._uploader.start()
         self._spool.wake()
@@ -103,6 +103,20 @@ class Pipeline:
 
     def _workers(self) -> list[Worker]:
         return [self._batcher, self._deliverer, *([self._uploader] if self._uploader else [])]
+
+    def _on_disk(self, settings: Settings) -> tuple[DiskRoom | None, Worker | None]:
+        """What bounds the captures on disk, and what uploads them."""
+        if settings.capture_data_destination != "Disk":
+            return None, None
+        folders = self._folders.use(settings)
+        room = uploader = None
+        if settings.capture_data_disk_max_bytes:
+            paths = [folder.path for folder in folders]
+            room = DiskRoom(settings.capture_data_disk_path, paths, settings.capture_data_disk_max_bytes)
+        if settings.capture_data_periodic_upload:
+            period = settings.capture_data_periodic_upload_period_seconds
+            uploader = DiskUploader(folders, _bucket(settings), period=period, count=self._count).worker
+        return room, uploader
 
     def _batch(self) -> bool:
         size = self._settings.capture_data_batch_size
@@ -203,19 +217,5 @@ def _destination(settings: Settings) -> Destination:
     return _bucket(settings)
 
 
-def _room(settings: Settings) -> DiskRoom | None:
-    if settings.capture_data_destination != "Disk" or not settings.capture_data_disk_max_bytes:
-        return None
-    root = settings.capture_data_disk_path
-    folder = root / settings.folder_prefix / settings.device_fleet_name
-    return DiskRoom(root, folder, settings.capture_data_disk_max_bytes)
-
-
 def _bucket(settings: Settings) -> Bucket:
     return Bucket(settings.bucket_name, make_client=lambda: make_s3_client(settings))
-
-
-def _uploader(settings: Settings, count: Callable[[str, int], None]) -> Worker | None:
-    if not settings.capture_data_periodic_upload:
-        return None
-    return DiskUploader(settings.capture_data_disk_path, _bucket(settings), settings, count=count).worker

@@ -12,7 +12,7 @@ from edge_agent.captures.destinations import DeliveryError, File, NoRoomError
 from edge_agent.files import PART_SUFFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _WALK_SECONDS = 5.0
 
@@ -25,13 +25,14 @@ class DiskRoom:
 
     Args:
         root: The disk path, to which keys are relative.
-        folder: Whose files are counted; it may be missing.
+        folders: Whose files are counted; they may be missing, or below one another.
         max_bytes: How many bytes they may have.
     """
 
-    def __init__(self, root: Path, folder: Path, max_bytes: int) -> None:
+    def __init__(self, root: Path, folders: Iterable[Path], max_bytes: int) -> None:
         self._root = root
-        self._folder = folder
+        paths = set(folders)
+        self._folders = sorted(path for path in paths if not paths.intersection(path.parents))
         self._max_bytes = max_bytes
         self._used = 0
         self._walked: float | None = None
@@ -52,12 +53,12 @@ class DiskRoom:
         now = time.monotonic()
         full = self._used + more > self._max_bytes
         if self._walked is None or (full and now - self._walked >= _WALK_SECONDS):
-            self._used, self._walked = _bytes_below(self._folder), now
+            self._used, self._walked = sum(map(_bytes_below, self._folders)), now
         if more > 0 and self._used + more > self._max_bytes:
             raise NoRoomError(
-                f"{self._folder}: expected room for {more} bytes of captures, {self._used} of {self._max_bytes} "
-                "(CaptureDataDiskMaxBytes) are in use; captures wait in the spool until files are uploaded or removed, "
-                "or the bound is raised"
+                f"{', '.join(map(str, self._folders))}: expected room for {more} bytes of captures, {self._used} of "
+                f"{self._max_bytes} (CaptureDataDiskMaxBytes) are in use; captures wait in the spool until files are uploaded or removed, or the "
+                " bound is raised"
             )
         self._used += more
 

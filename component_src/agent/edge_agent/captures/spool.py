@@ -67,6 +67,8 @@ class Spool:
         drop_oldest: bool = False,
         count: Callable[[str, int], None] = lambda _name, _amount: None,
     ) -> None:
+        #: Its directory.
+        self.root = root
         self._captures, self._batches_dir = CaptureFiles(root / "pending"), root / "batches"
         self._history = History(root / "done", max_captures=max_history)
         self._max_pending = max_pending

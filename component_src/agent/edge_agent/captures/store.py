@@ -4,15 +4,29 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import re
 from typing import TYPE_CHECKING
 
-from edge_agent.captures.capture import Capture, Encoded, Header, Payload, UnreadableCaptureError, decode, decode_header
+from edge_agent.captures.capture import (
+    PLAN_BYTES,
+    Capture,
+    Encoded,
+    Header,
+    Payload,
+    decode,
+    decode_header,
+    on_disk,
+    unreadable,
+)
 from edge_agent.files import PART_SUFFIX, make_directory, write_all, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+_LOG = logging.getLogger(__name__)
 SUFFIX = ".capture"
+_NAME = re.compile(r"\d{16}\.capture")
 _PAYLOAD_SUFFIX = ".payload"
 
 
@@ -57,8 +71,8 @@ class CaptureFiles:
         """
         try:
             content = (self.directory / file).read_bytes()
-        except FileNotFoundError:
-            raise UnreadableCaptureError("the file is gone") from None
+        except OSError as error:
+            raise unreadable(self.directory / file, error) from error
         capture = decode(content, payload=lambda index: self._payload(file, index))
         if file in self._inherited:
             for item in capture.items:
@@ -72,8 +86,12 @@ class CaptureFiles:
         Raises:
             UnreadableCaptureError: The file is damaged.
         """
-        with (self.directory / file).open("rb") as stream:
-            return decode_header(stream.readline())
+        try:
+            with (self.directory / file).open("rb") as stream:
+                line = stream.readline()
+        except OSError as error:
+            raise unreadable(self.directory / file, error) from error
+        return decode_header(line)
 
     def remove(self, file: str) -> None:
         """Remove a capture, if it is there."""
@@ -82,14 +100,21 @@ class CaptureFiles:
             path.unlink(missing_ok=True)
 
     def resume(self) -> dict[str, int]:
-        """The files that an earlier process left, the oldest first, with their bytes; what is no capture is removed."""
+        """The files that an earlier process left, the oldest first, with the bytes that they take of the disk.
+
+        Beginnings of files are removed; what is none of the spool's is left alone.
+        """
         sizes: dict[str, int] = {}
-        for path in sorted(self.directory.glob(f"*{SUFFIX}")):
-            sizes[path.name] = path.stat().st_size
-        for path in sorted(self.directory.iterdir()):
+        entries = sorted(path for path in self.directory.iterdir() if path.is_file() and not path.is_symlink())
+        for path in entries:
+            if _NAME.fullmatch(path.name):
+                sizes[path.name] = PLAN_BYTES + on_disk(path.stat().st_size)
+            elif path.name.endswith(SUFFIX):
+                _LOG.warning("spool_file_unknown", extra={"fields": {"file": str(path)}})
+        for path in entries:
             owner = path.name.rpartition("-")[0] + SUFFIX
             if path.name.endswith(_PAYLOAD_SUFFIX) and owner in sizes:
-                sizes[owner] += path.stat().st_size
+                sizes[owner] += on_disk(path.stat().st_size)
                 self._payloads[owner] = (*self._payloads.get(owner, ()), path)
             elif path.name.endswith((_PAYLOAD_SUFFIX, PART_SUFFIX)):
                 path.unlink()
