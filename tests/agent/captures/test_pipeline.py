@@ -3,16 +3,13 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
-import json
 import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import hypothesis
 import pytest
@@ -20,84 +17,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from edge_agent import settings
-from edge_agent.captures import capture
 from edge_agent.captures.destinations import DeliveryError, Disk, File
 from edge_agent.captures.history import Status
 from edge_agent.captures.pipeline import Pipeline
 from edge_agent.captures.spool import Spool
-from edge_agent.captures.upload import DiskUploader
 from edge_agent.captures.worker import backoff
 from edge_agent.errors import AlreadyExistsError, NotFoundError, ResourceExhaustedError
-
-HOUR = 3600
-
-
-class CutError(BaseException):
-    """The process ends here."""
-
-
-class Store:
-    """A destination in memory that ends the process at a chosen step, before or after it is done."""
-
-    together = 1
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-        self.steps = 0
-        self.cut_at: int | None = None
-
-    def reference(self, key: str) -> str:
-        return f"s3://bucket/{key}"
-
-    def put(self, files: Iterable[File]) -> None:
-        for file in files:
-            self._step()
-            with file.open() as stream:
-                content = stream.read()
-            assert self.objects.get(file.key, content) == content, "the same key came with other bytes"
-            self.objects[file.key] = content
-            self._step()
-
-    def _step(self) -> None:
-        self.steps += 1
-        if self.steps == self.cut_at:
-            raise CutError
-
-    def records(self) -> list[dict[str, Any]]:
-        manifests = [content for key, content in sorted(self.objects.items()) if key.endswith(".jsonl")]
-        return [json.loads(line) for content in manifests for line in content.splitlines()]
-
-    def ids(self) -> collections.Counter[str]:
-        return collections.Counter(one["eventMetadata"]["eventId"] for one in self.records())
-
-
-def make_settings(work: Path, **values: str) -> settings.Settings:
-    given_values = {"DeviceFleetName": "fleet", "BucketName": "bucket", "CaptureDataBase64EmbedLimit": "4", **values}
-    return settings.parse(given_values, device_name="device", work=work)
-
-
-def make_spool(root: Path, *, max_pending: int = 100, max_bytes: int = 1 << 20, max_history: int = 100) -> Spool:
-    return Spool(root, max_pending=max_pending, max_bytes=max_bytes, max_history=max_history)
-
-
-def make_capture(capture_id: str, *, model: str = "digits", at: int = HOUR, size: int = 8) -> capture.Capture:
-    header = capture.Header(capture_id=capture_id, model_name=model, model_version="1.0", inference_time=at)
-    items = [
-        capture.Item(capture.INPUTS, "x", "Tensor[UINT8; 8]", "NONE", bytes(size)),
-        capture.Item(capture.OUTPUTS, "y", "Tensor[UINT8; 1]", "NONE", b"1"),
-    ]
-    return capture.Capture(header=header, items=items)
-
-
-def drain(spool: Spool, work: Path, store: Store, **values: str) -> None:
-    """Do in this thread what the pipeline does in its own."""
-    pipeline = Pipeline(spool, make_settings(work, **values), destination=store)
-    pipeline._batcher.stop()
-    while pipeline._batch():
-        pass
-    while spool.backlog()[1]:
-        pipeline._deliver()
+from tests.agent.captures.doubles import (
+    HOUR,
+    CutError,
+    Store,
+    drain,
+    make_capture,
+    make_settings,
+    make_spool,
+)
 
 
 @pytest.mark.parametrize("cut_at", range(1, 15))
@@ -335,76 +269,6 @@ def test_a_full_disk_refuses_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(NotFoundError):
         spool.status("a")
     spool.add(make_capture("a"))
-
-
-class TestDiskUploader:
-    @pytest.mark.parametrize("cut_at", [1, 2, 3, 4, None])
-    def test_everything_arrives_once_and_is_removed_however_often_it_is_cut_off(
-        self, tmp_path: Path, cut_at: int | None
-    ) -> None:
-        values = {"CaptureDataDestination": "Disk", "CaptureDataPeriodicUpload": "true"}
-        spool, store = make_spool(tmp_path / "spool"), Store()
-        parameters = make_settings(tmp_path, **values)
-        spool.add(make_capture("a"))
-        pipeline = Pipeline(spool, parameters, destination=Disk(parameters.capture_data_disk_path))
-        pipeline._batcher.stop()
-        pipeline._batch()
-        pipeline._deliver()
-        (manifest,) = parameters.capture_data_disk_path.rglob("*.jsonl")
-        on_disk = json.loads(manifest.read_bytes())["deviceFleetInputs"][0]["data-ref"]
-        assert Path(on_disk[len("file://") :]).read_bytes() == bytes(8)
-        store.cut_at = cut_at
-        uploader = DiskUploader(parameters.capture_data_disk_path, store, parameters)
-        if cut_at is not None:
-            with pytest.raises(CutError):
-                uploader.upload(manifest)
-            store.cut_at = None
-        if manifest.exists():
-            uploader.upload(manifest)
-        assert store.ids() == {"a": 1}
-        reference = store.records()[0]["deviceFleetInputs"][0]["data-ref"]
-        assert store.objects[reference[len("s3://bucket/") :]] == bytes(8)
-        assert not [path for path in parameters.capture_data_disk_path.rglob("*") if path.is_file()]
-
-    def test_folders_of_hours_that_are_over_go_when_they_are_empty(self, tmp_path: Path) -> None:
-        parameters = make_settings(tmp_path, CaptureDataDestination="Disk", CaptureDataPeriodicUpload="true")
-        root, store = parameters.capture_data_disk_path, Store()
-        fleet = root / parameters.folder_prefix / parameters.device_fleet_name
-        long_ago, now, full = (fleet / "digits/2001/01/01" / hour for hour in ("00", "01", "02"))
-        for folder in (long_ago, now, full):
-            (folder / "raw-data/input-tensors").mkdir(parents=True)
-        (full / "raw-data/input-tensors/left").write_bytes(b"x")
-        (full / "b.jsonl").write_bytes(b"{}\n")
-        for path in [long_ago, *long_ago.rglob("*"), full]:
-            os.utime(path, (0, 0))
-        uploader = DiskUploader(root, store, parameters)
-        for _ in range(3):  # a folder that lost its last folder just now is not an old one
-            for path in [long_ago, long_ago / "raw-data"]:
-                if path.exists():
-                    os.utime(path, (0, 0))
-            uploader._due = 0
-            uploader._step()
-        assert not long_ago.exists()
-        assert (now / "raw-data/input-tensors").is_dir()
-        assert (full / "raw-data/input-tensors/left").exists()
-        assert [key.rpartition("/")[2] for key in store.objects] == ["b.jsonl"]
-
-    @pytest.mark.parametrize("way", ["../../secret", "link/secret"])
-    def test_a_manifest_that_leads_elsewhere_takes_nothing_away(self, tmp_path: Path, way: str) -> None:
-        parameters = make_settings(tmp_path / "work", CaptureDataDestination="Disk", CaptureDataPeriodicUpload="true")
-        root, store = parameters.capture_data_disk_path, Store()
-        fleet = root / parameters.folder_prefix / parameters.device_fleet_name
-        fleet.mkdir(parents=True)
-        (tmp_path / "secret").write_bytes(b"mine")
-        (root / "link").symlink_to(tmp_path)
-        evil = fleet / "evil.jsonl"
-        evil.write_text(json.dumps({"deviceFleetInputs": [{"data-ref": f"file://{root}/{way}"}]}) + "\n")
-        uploader = DiskUploader(root, store, parameters)
-        uploader._due = 0
-        assert uploader._step()
-        assert (tmp_path / "secret").read_bytes() == b"mine"
-        assert evil.exists()
-        assert not store.objects
 
 
 @given(st.integers(1, 10_000))
