@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.files import Group
+from edge_agent.files import Group, make_directory, write_whole
 
 
 def test_no_file_has_its_name_before_it_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,3 +57,25 @@ def test_a_failing_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch:
         group.write(tmp_path / "a", b"x")
     assert list(tmp_path.iterdir()) == []
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_file_that_does_not_get_its_name_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_path: Path, _target: Path) -> Path:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    (tmp_path / "a").write_bytes(b"former")
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        write_whole(tmp_path / "a", b"x")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"former"}
+
+
+def test_a_directory_is_synced_into_its_parent_and_that_into_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    make_directory(tmp_path / "a/b")
+    assert synced == [tmp_path, tmp_path / "a"]
+    make_directory(tmp_path / "a/b")  # is there
+    assert synced == [tmp_path, tmp_path / "a"]

@@ -93,7 +93,8 @@ def test_a_move_that_fails_leaves_the_thing_where_it_was(groups: Groups) -> None
 
 def test_a_thing_or_group_that_is_gone_counts_as_out(groups: Groups, service_error: Any) -> None:
     groups.error = service_error("ResourceNotFoundException", 404)
-    handler.on_event(event("Delete", "dev-fleet/dev-device-1"), None)
+    membership = "dev-fleet/dev-device-1"
+    assert handler.on_event(event("Delete", membership), None) == {"PhysicalResourceId": membership}
 
 
 def test_any_other_error_of_the_service_fails_the_deletion(groups: Groups, service_error: Any) -> None:

@@ -59,6 +59,8 @@ class TestStrictOffline:
         )
         captures._pipeline._failure = "no matter what"
         captures.add(make_capture("a"), handle="m")
+        assert captures.status("a") is Status.IN_PROGRESS
+        assert captures._metrics.counters()["captures_refused"] == 0
 
 
 class TestConfigure:

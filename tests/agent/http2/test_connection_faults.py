@@ -46,6 +46,10 @@ FAULTS: dict[str, tuple[Callable[[Raw], bytes], ErrorCode]] = {
         after_a_request(frames.frame(frames.HEADERS, 0, 3) + frames.frame(frames.PING, 0, 0, bytes(8))),
         ErrorCode.PROTOCOL_ERROR,
     ),
+    "a CONTINUATION of another stream": (
+        after_a_request(frames.frame(frames.HEADERS, 0, 3) + frames.frame(frames.CONTINUATION, 4, 5)),
+        ErrorCode.PROTOCOL_ERROR,
+    ),
     "a short PING": (after_a_request(frames.frame(frames.PING, 0, 0, b"123")), ErrorCode.FRAME_SIZE_ERROR),
     "PING on a stream": (after_a_request(frames.frame(frames.PING, 0, 1, bytes(8))), ErrorCode.PROTOCOL_ERROR),
     "SETTINGS on a stream": (after_a_request(frames.frame(frames.SETTINGS, 0, 1)), ErrorCode.PROTOCOL_ERROR),

@@ -64,3 +64,5 @@ def test_closing_twice_is_fine(tmp_path: Path) -> None:
     client = AgentClient(tmp_path / "a.sock")
     client.close()
     client.close()
+    with pytest.raises(ValueError, match="closed channel"):
+        client.list_models()
