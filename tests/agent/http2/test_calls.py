@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from edge_agent.http2 import exchange, frames
+from edge_agent.http2 import exchange, frames, reader
 from edge_agent.http2.frames import ErrorCode, Setting
 from edge_agent.service import Answer, Code
 from tests.agent.http2.peers import HEADERS, MOST_BYTES, MOST_CALLS, Echo, Raw
@@ -234,3 +234,19 @@ def test_streams_opened_and_cancelled_at_once_leave_nothing(raw: Raw) -> None:
     fields, message = raw.answer(4001)
     sender.join()
     assert message == b"last" or int(fields[b"grpc-status"]) == Code.RESOURCE_EXHAUSTED
+
+
+def test_credit_comes_back_for_what_was_received(raw: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "_CREDIT_EVERY", 1000)
+    raw.send(raw.request(1, bytes(95)))  # with gRPC's prefix, 100 bytes
+    assert raw.answer(1)[1] == bytes(95)  # the greeting's own credit is read with it
+    raw.send(b"".join(raw.request(stream, bytes(595)) for stream in (3, 5, 7)))
+    granted, ended = [], set[int]()
+    for head, payload in raw.frames():
+        if head.kind == frames.WINDOW_UPDATE:
+            granted.append((head.stream, frames.read_window_update(payload)))
+        elif head.kind == frames.HEADERS and head.flags & frames.END_STREAM:
+            ended.add(head.stream)
+        if ended == {3, 5, 7}:
+            break
+    assert granted == [(0, 100 + 600 + 600)]

@@ -51,6 +51,14 @@ FAULTS: dict[str, tuple[Callable[[Raw], bytes], ErrorCode]] = {
         ErrorCode.PROTOCOL_ERROR,
     ),
     "a short PING": (after_a_request(frames.frame(frames.PING, 0, 0, b"123")), ErrorCode.FRAME_SIZE_ERROR),
+    "a short PRIORITY": (after_a_request(frames.frame(frames.PRIORITY, 0, 1, bytes(4))), ErrorCode.FRAME_SIZE_ERROR),
+    "a short RST_STREAM": (after_a_request(frames.frame(frames.RST_STREAM, 0, 1, b"1")), ErrorCode.FRAME_SIZE_ERROR),
+    "a short GOAWAY": (after_a_request(frames.frame(frames.GOAWAY, 0, 0, bytes(7))), ErrorCode.FRAME_SIZE_ERROR),
+    "GOAWAY on a stream": (after_a_request(frames.frame(frames.GOAWAY, 0, 1, bytes(8))), ErrorCode.PROTOCOL_ERROR),
+    "DATA between headers": (
+        after_a_request(frames.frame(frames.HEADERS, 0, 3) + frames.frame(frames.DATA, 0, 3, b"x")),
+        ErrorCode.PROTOCOL_ERROR,
+    ),
     "PING on a stream": (after_a_request(frames.frame(frames.PING, 0, 1, bytes(8))), ErrorCode.PROTOCOL_ERROR),
     "SETTINGS on a stream": (after_a_request(frames.frame(frames.SETTINGS, 0, 1)), ErrorCode.PROTOCOL_ERROR),
     "an acknowledgement with settings": (
