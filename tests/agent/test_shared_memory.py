@@ -78,11 +78,9 @@ def make_segment() -> Iterator[Callable[..., Segment]]:
 
 
 @pytest.fixture
-def client(shared_agent: AgentProcess, package: Path) -> Iterator[AgentClient]:
-    with shared_agent.client() as client:
-        client.load_model(str(package), "digits")
-        yield client
-        client.unload_model("digits")
+def client(client: AgentClient, package: Path) -> AgentClient:
+    client.load_model(str(package), "digits")
+    return client
 
 
 def predict(client: AgentClient, handle: agent_pb2.SharedMemoryHandle, **metadata: Any) -> np.ndarray[Any, Any]:
