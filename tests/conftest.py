@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every test folder shares: the pinned Node, and the table of refusals.
+"""What every test folder shares: the pinned Node, waiting for a condition, and the table of refusals.
 
 A test of a refusal is marked `@pytest.mark.refusal("Thing", "situation")` and gives its message to the fixture
 `refusal`. `make refusals` writes docs/refusals.md of them; without it, a test fails whose message is not in the table.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,19 @@ def refusal(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Non
             assert entry.row in table, f"docs/refusals.md is stale, run `make refusals`: it lacks\n{entry.row}"
 
     return record
+
+
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    """Waits until a condition holds, and fails with its last value when it does not in time."""
+
+    def wait(condition: Callable[[], object], *, seconds: float = 30.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not (value := condition()):
+            assert time.monotonic() < deadline, f"not within {seconds} s; the last value was {value!r}"
+            time.sleep(0.02)
+
+    return wait
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

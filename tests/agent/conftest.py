@@ -268,13 +268,9 @@ def shared_agent(shared_agent_with: Callable[..., AgentProcess]) -> AgentProcess
 
 
 @pytest.fixture
-def eventually() -> Callable[..., None]:
-    """Waits until a condition holds, and fails with its last value when it does not in time."""
-
-    def wait(condition: Callable[[], object], *, seconds: float = 15.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not (value := condition()):
-            assert time.monotonic() < deadline, f"not within {seconds} s; the last value was {value!r}"
-            time.sleep(0.02)
-
-    return wait
+def client(shared_agent: AgentProcess) -> Iterator[AgentClient]:
+    """A client of it; what it loads is unloaded behind it."""
+    with shared_agent.client() as client:
+        yield client
+        for model in client.list_models():
+            client.unload_model(model.name)

@@ -124,8 +124,11 @@ def test_new_bounds_let_those_run_who_wait(
     waiting_until(admission, 2)
     admission.resize(running=3, waiting=0)
     eventually(lambda: len(order) == 3)
+    with pytest.raises(ResourceExhaustedError, match=r"3 run \(MaxConcurrentPredictions\) and 0 wait"):
+        admission.admitted(Caller()).__enter__()
     for holder in holders:
         holder.join()
+        assert holder.error is None
 
 
 def test_never_more_than_the_bound_run_at_once() -> None:
@@ -174,5 +177,23 @@ def test_a_caller_that_fails_while_it_waits_leaves_the_queue() -> None:
 
     admission = Admission(running=1, waiting=1)
     with admission.admitted(Caller()), pytest.raises(RuntimeError):
+        admission.admitted(Broken()).__enter__()
+    assert (admission._running, len(admission._waiting)) == (0, 0)
+
+
+def test_a_caller_that_fails_when_its_turn_has_come_gives_the_place_back(
+    waiting_until: Callable[[Admission, int], None], eventually: Callable[..., None]
+) -> None:
+    admission, order = Admission(running=1, waiting=1), list[int]()
+    first = Holder(admission, order, 0, Caller())
+    eventually(lambda: order == [0])
+
+    class Broken(Caller):
+        def remaining(self) -> float | None:
+            first.join()
+            waiting_until(admission, 0)  # the place is this caller's
+            raise RuntimeError("the transport broke")
+
+    with pytest.raises(RuntimeError):
         admission.admitted(Broken()).__enter__()
     assert (admission._running, len(admission._waiting)) == (0, 0)

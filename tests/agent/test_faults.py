@@ -23,13 +23,13 @@ import numpy as np
 import pytest
 
 from edge_agent import settings
-from edge_agent.captures import capture
 from edge_agent.captures.destinations import Bucket, make_s3_client
 from edge_agent.captures.history import Status
 from edge_agent.captures.pipeline import Pipeline
 from edge_agent.captures.spool import Spool
 from edge_contract.client import CaptureStatus
 from edge_contract.errors import AgentError
+from tests.agent.captures.doubles import make_capture, make_spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,13 +46,8 @@ def make_settings(work: Path, **values: str) -> settings.Settings:
     return settings.parse(fixed, device_name="device", work=work)
 
 
-def make_capture(capture_id: str, *, at: int = 3600) -> capture.Capture:
-    header = capture.Header(capture_id=capture_id, model_name="digits", model_version="1.0", inference_time=at)
-    return capture.Capture(header, [capture.Item(capture.INPUTS, "x", "Tensor[UINT8; 8]", "NONE", bytes(8))])
-
-
-def make_spool(work: Path) -> Spool:
-    return Spool(work / "spool", max_pending=1000, max_bytes=1 << 24, max_history=10_000)
+def make_long_spool(work: Path) -> Spool:
+    return make_spool(work / "spool", max_pending=1000, max_bytes=1 << 24, max_history=10_000)
 
 
 @pytest.fixture
@@ -86,7 +81,7 @@ class TestCloud:
     def test_back_after_hours_everything_arrives_once_and_nobody_hammered(
         self, tmp_path: Path, cloud: S3, hours: int
     ) -> None:
-        spool = make_spool(tmp_path)
+        spool = make_long_spool(tmp_path)
         pipeline = Pipeline(spool, make_settings(tmp_path, CaptureDataBatchSize="5"))
         clock = SimulatedClock()
         pipeline._batcher.stop()
@@ -144,7 +139,7 @@ class TestCloud:
             monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
             monkeypatch.setenv("AWS_CONTAINER_AUTHORIZATION_TOKEN", "token")
             exchange.lifetime = -60.0  # the device's clock is ahead: whatever it gets is expired already
-            spool = make_spool(tmp_path)
+            spool = make_long_spool(tmp_path)
             parameters = make_settings(tmp_path)
             bucket = Bucket(BUCKET, make_client=lambda: make_s3_client(parameters))
             pipeline = Pipeline(spool, parameters, destination=bucket)
@@ -165,7 +160,7 @@ class TestClock:
     def test_a_clock_that_jumps_back_holds_nothing_up(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cloud: S3, eventually: Callable[..., None]
     ) -> None:
-        spool = make_spool(tmp_path)
+        spool = make_long_spool(tmp_path)
         pipeline = Pipeline(spool, make_settings(tmp_path))
         pipeline.start()
         spool.add(make_capture("before", at=1_700_000_000))
@@ -175,7 +170,7 @@ class TestClock:
         eventually(lambda: spool.status("after") is Status.SUCCESS and spool.status("before") is Status.SUCCESS)
         pipeline.stop(5)
         monkeypatch.undo()
-        again = make_spool(tmp_path)
+        again = make_long_spool(tmp_path)
         assert again.status("before") is again.status("after") is Status.SUCCESS
         assert len(cloud.records()) == 2
 

@@ -87,14 +87,6 @@ def slow() -> bytes:
     return model(nodes, [times], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [])], weights)
 
 
-@pytest.fixture
-def client(shared_agent: AgentProcess) -> Iterator[AgentClient]:
-    with shared_agent.client() as client:
-        yield client
-        for loaded in client.list_models():
-            client.unload_model(loaded.name)
-
-
 class TestTypes:
     @pytest.mark.parametrize("name", list(TYPES))
     @pytest.mark.parametrize("rows", [0, 1, 3, 70_000])  # the last one goes through shared memory

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import gzip
+import os
 import shutil
 import subprocess
 import textwrap
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from awscrt.crypto import EC, ECExportFormat, ECType
 
-from edge_agent.errors import FailedPreconditionError, ResourceExhaustedError
+from edge_agent.errors import FailedPreconditionError, RefusedError, ResourceExhaustedError
 from edge_agent.loader import Loader
 from edge_agent.models import ModelRegistry
 from edge_package import SIGNATURE_NAME, PackageError, Signature, read_package
@@ -158,6 +159,14 @@ class TestRootOfTrust:
         with pytest.raises(FailedPreconditionError, match="RootCertsPath"):
             strict.open(package)
 
+    def test_a_pipe_is_no_key_and_nobody_waits_for_it(
+        self, strict: Loader, package: Path, key: EC, roots: Path
+    ) -> None:
+        (package / SIGNATURE_NAME).write_bytes(sign(package, key))
+        os.mkfifo(roots / "2025.pem", 0o444)
+        with pytest.raises(FailedPreconditionError, match=r"2025\.pem: expected a plain file"):
+            strict.open(package)
+
     def test_a_key_whose_coordinate_begins_with_zeros_is_one_like_any_other(
         self, strict: Loader, package: Path, roots: Path
     ) -> None:
@@ -200,29 +209,43 @@ class TestRootOfTrust:
 
 class TestPackageFile:
     @pytest.fixture
-    def archive(self, tmp_path: Path, model_bytes: dict[str, bytes], make_package: Callable[..., Path]) -> Path:
+    def package_of_archive(self, model_bytes: dict[str, bytes], make_package: Callable[..., Path]) -> Path:
+        return make_package({"model.onnx": model_bytes["matmul"], "labels.txt": b"a\n"})
+
+    @pytest.fixture
+    def archive(self, tmp_path: Path, package_of_archive: Path) -> Path:
         target = tmp_path / "digits-1.0.tar.gz"
-        source = make_package({"model.onnx": model_bytes["matmul"], "labels.txt": b"a\n"})
-        files = {name: source / name for name in ("model.onnx", "labels.txt")}
+        files = {name: package_of_archive / name for name in ("model.onnx", "labels.txt")}
         build_package(model_name="digits", model_version="1.0", files=files, target=target)
-        shutil.rmtree(source)
         return target
 
     def test_a_package_file_loads_like_its_directory(self, tmp_path: Path, loader: Loader, archive: Path) -> None:
         registry = ModelRegistry(work=tmp_path, max_models=2, max_bytes=1 << 20, loader=loader)
+        before = sorted(tmp_path.rglob("*"))
         for handle, url in (("a", archive.name), ("b", f"file://{archive}")):
             model = registry.load(handle=handle, url=url)
             assert (model.name, model.version) == ("digits", "1.0")
-        assert sorted(path.name for path in tmp_path.iterdir()) == [archive.name]  # nothing was unpacked anywhere
+        assert sorted(tmp_path.rglob("*")) == before  # nothing was unpacked anywhere
 
-    def test_its_signature_lies_beside_it(
-        self, strict: Loader, archive: Path, key: EC, make_package: Callable[..., Path], model_bytes: dict[str, bytes]
-    ) -> None:
-        same = make_package({"model.onnx": model_bytes["matmul"], "labels.txt": b"a\n"})
+    @pytest.fixture
+    def signature(self, package_of_archive: Path, key: EC) -> bytes:
+        """Of the archive."""
+        return sign(package_of_archive, key)
+
+    def test_its_signature_lies_beside_it(self, strict: Loader, archive: Path, signature: bytes) -> None:
         with pytest.raises(FailedPreconditionError, match=rf"there is no {archive}\.sig"):
             strict.open(archive)
-        archive.with_name(archive.name + ".sig").write_bytes(sign(same, key))
+        archive.with_name(archive.name + ".sig").write_bytes(signature)
         assert strict.open(archive).signed_by == "2026.pem"
+
+    def test_its_signature_behind_a_link_is_not_followed(
+        self, strict: Loader, tmp_path: Path, archive: Path, signature: bytes
+    ) -> None:
+        (tmp_path / "elsewhere.sig").write_bytes(signature)
+        archive.with_name(archive.name + ".sig").symlink_to(tmp_path / "elsewhere.sig")
+        registry = ModelRegistry(work=tmp_path, max_models=1, max_bytes=1 << 20, loader=strict)
+        with pytest.raises(RefusedError, match=rf"{archive.name}\.sig"):
+            registry.load(handle="a", url=archive.name)
 
     def test_a_package_file_that_unpacks_to_too_much_is_refused(self, loader: Loader, archive: Path) -> None:
         loader.options = dataclasses.replace(loader.options, package_max_bytes=128)

@@ -19,7 +19,6 @@ from edge_contract.client import AgentError, AgentNotFoundError, Auxiliary, Capt
 from edge_contract.errors import AgentAlreadyExistsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from edge_contract.client import AgentClient
@@ -29,14 +28,6 @@ pytestmark = pytest.mark.parametrize("transport", [HTTP2, GRPCIO], indirect=True
 
 X = np.array([[1, 2, 3, 4]], np.float32)
 Y = X @ np.arange(12, dtype=np.float32).reshape(4, 3)
-
-
-@pytest.fixture
-def client(shared_agent: AgentProcess) -> Iterator[AgentClient]:
-    with shared_agent.client() as client:
-        yield client
-        for model in client.list_models():
-            client.unload_model(model.name)
 
 
 @pytest.fixture

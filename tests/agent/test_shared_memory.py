@@ -20,7 +20,7 @@ import pytest
 from edge_agent.errors import InvalidArgumentError, UnsupportedError
 from edge_agent.shared_memory import Segments
 from edge_contract import agent_pb2, sysv
-from edge_contract.client import AgentError, CaptureStatus
+from edge_contract.client import AgentError, AgentNotFoundError, CaptureStatus
 from edge_contract.shared_tensors import SharedTensor
 from edge_contract.wire import SharedMemory
 
@@ -78,11 +78,9 @@ def make_segment() -> Iterator[Callable[..., Segment]]:
 
 
 @pytest.fixture
-def client(shared_agent: AgentProcess, package: Path) -> Iterator[AgentClient]:
-    with shared_agent.client() as client:
-        client.load_model(str(package), "digits")
-        yield client
-        client.unload_model("digits")
+def client(client: AgentClient, package: Path) -> AgentClient:
+    client.load_model(str(package), "digits")
+    return client
 
 
 def predict(client: AgentClient, handle: agent_pb2.SharedMemoryHandle, **metadata: Any) -> np.ndarray[Any, Any]:
@@ -226,6 +224,22 @@ class TestClient:
     def test_a_wrong_request_is_refused_and_no_reason_to_give_up_shared_memory(self, client: AgentClient) -> None:
         with pytest.raises(AgentError, match=r"INVALID_ARGUMENT.*FLOAT64"):
             client.predict("digits", {"x": LARGE.astype(np.float64)})
+        assert client._ring is not None
+
+    def test_what_is_refused_for_another_reason_is_not_sent_again_with_its_bytes(
+        self, client: AgentClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        predict, sent = client._predict, list[int]()
+
+        def counted(message: bytes, **options: Any) -> bytes:
+            sent.append(len(message))
+            return predict(message, **options)
+
+        monkeypatch.setattr(client, "_predict", counted)
+        with pytest.raises(AgentNotFoundError):
+            client.predict("unknown", {"x": LARGE})
+        (size,) = sent
+        assert size < 1000
         assert client._ring is not None
 
     def test_threads_get_their_own_answers(self, client: AgentClient) -> None:

@@ -93,12 +93,19 @@ def test_a_move_that_fails_leaves_the_thing_where_it_was(groups: Groups) -> None
 
 def test_a_thing_or_group_that_is_gone_counts_as_out(groups: Groups, service_error: Any) -> None:
     groups.error = service_error("ResourceNotFoundException", 404)
-    handler.on_event(event("Delete", "dev-fleet/dev-device-1"), None)
+    membership = "dev-fleet/dev-device-1"
+    assert handler.on_event(event("Delete", membership), None) == {"PhysicalResourceId": membership}
 
 
-def test_any_other_error_of_the_service_fails_the_deletion(groups: Groups, service_error: Any) -> None:
-    groups.error = service_error("ThrottlingException", 429)
-    with pytest.raises(ClientError, match="Throttling"):
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("ThrottlingException", 429), ("UnauthorizedException", 401), ("InternalFailureException", 500)],
+)
+def test_any_other_error_of_the_service_fails_the_deletion(
+    groups: Groups, service_error: Any, code: str, status: int
+) -> None:
+    groups.error = service_error(code, status)
+    with pytest.raises(ClientError, match=code):
         handler.on_event(event("Delete", "dev-fleet/dev-device-1"), None)
 
 

@@ -116,6 +116,19 @@ def test_a_clock_that_was_ahead_and_is_right_again_silences_nobody() -> None:
     assert record["Timestamp"] == START + 180
 
 
+@pytest.mark.parametrize(("ahead", "seen"), [(3600, 1), (3601, 2)])
+def test_a_clock_may_be_ahead_by_an_hour_and_its_time_still_orders(ahead: int, seen: int) -> None:
+    first = beat(120 + ahead, model(predictions=5), received=60, uptime=60)
+    record, found, _, _ = run([first, beat(120, model(predictions=7))])
+    assert found == seen
+    assert record["Timestamp"] == START + (120 + ahead if seen == 1 else 120)
+
+
+def test_a_record_has_room_for_so_many_models_and_keeps_those_that_came_last() -> None:
+    record, *_ = run([beat(60, *(model(f"m{number}") for number in range(402)))])
+    assert list(record["Models"]) == [f"m{number}" for number in range(2, 402)]
+
+
 def test_a_model_that_is_not_named_any_more_is_gone() -> None:
     record, *_ = run([beat(60, model("a"), model("b")), beat(120, model("b"))])
     assert set(record["Models"]) == {"b"}

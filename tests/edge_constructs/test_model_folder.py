@@ -106,7 +106,8 @@ def test_every_model_of_the_project_is_right(path: Path) -> None:
     ],
 )
 def test_what_fits_is_taken(folder: Make, inputs: Any, outputs: Any, replaced: dict[str, str]) -> None:
-    load_model_folder(folder(content=model(inputs=inputs, outputs=outputs), replaced=replaced))
+    found = load_model_folder(folder(content=model(inputs=inputs, outputs=outputs), replaced=replaced))
+    assert "model.onnx" in found.files
 
 
 def test_a_compiled_model_is_left_to_the_device(folder: Make) -> None:

@@ -288,6 +288,19 @@ def test_another_package_under_the_key_is_never_overwritten(damage: str, s3: Any
     assert s3.objects[PACKAGE] == kept
 
 
+def test_a_package_of_other_content_under_the_key_is_refused_and_not_signed(s3: Any, kms: Any) -> None:
+    s3.objects[SOURCE] = zipped({**FILES, "model.onnx": b"others"})
+    handler.on_event(event(ModelDigest=None), None)
+    del s3.objects[SIGNATURE]
+    kept, signed = s3.objects[PACKAGE], list(kms.signed)
+    s3.objects[SOURCE] = zipped(FILES)
+    with pytest.raises(ResourceError, match=r"has model digest .* synth declared"):
+        handler.on_event(event(), None)
+    assert s3.objects[PACKAGE] == kept
+    assert SIGNATURE not in s3.objects
+    assert kms.signed == signed
+
+
 def test_a_newer_key_signs_anew_and_takes_what_the_former_signed(s3: Any, kms: Any) -> None:
     handler.on_event(event(), None)
     kept = s3.objects[SIGNATURE]

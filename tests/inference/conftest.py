@@ -14,9 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -266,16 +264,3 @@ def detecting_device(tmp_path: Path) -> Iterator[Device]:
     device = Device(tmp_path, folder="object_detection", own=own, model="digitdetector")
     yield device
     device.end()
-
-
-@pytest.fixture
-def eventually() -> Callable[..., None]:
-    """Waits until a condition holds, and fails with its last value when it does not in time."""
-
-    def wait(condition: Callable[[], object], *, seconds: float = 30.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not (value := condition()):
-            assert time.monotonic() < deadline, f"not within {seconds} s; the last value was {value!r}"
-            time.sleep(0.02)
-
-    return wait

@@ -131,7 +131,9 @@ def test_the_rollout_stack_of_former_canaries_is_deleted_too(account: Any) -> No
 
 
 def test_a_thing_that_never_was_a_core_device_is_not_waited_for(account: Any) -> None:
-    run(account, device_seconds=0.0)
+    assert run(account, device_seconds=0.0) == []
+    assert newest(account) is None
+    assert account.said[-1] == "destroyed; nothing was kept"
 
 
 def test_certificates_are_released_and_deleted_unless_another_thing_has_them(account: Any, tmp_path: Path) -> None:

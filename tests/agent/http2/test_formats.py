@@ -43,15 +43,17 @@ class TestFrames:
         written[5] |= 0x80 if reserved else 0  # a bit that receivers ignore
         assert frames.read_head(written) == (length, kind, flags, stream)
 
-    def test_settings_are_read_as_written(self) -> None:
-        values = {Setting.INITIAL_WINDOW_SIZE: 2**31 - 1, Setting.MAX_FRAME_SIZE: 2**14}
+    @pytest.mark.parametrize("frame", [2**14, 2**24 - 1])
+    def test_settings_at_their_bounds_are_read_as_written(self, frame: int) -> None:
+        values = {Setting.INITIAL_WINDOW_SIZE: 2**31 - 1, Setting.MAX_FRAME_SIZE: frame, Setting.ENABLE_PUSH: 1}
         assert frames.read_settings(frames.settings(values)[9:]) == list(values.items())
 
     @pytest.mark.parametrize(
         ("payload", "code"),
         [
-            (b"\0\4\xff\xff\xff\xff", ErrorCode.FLOW_CONTROL_ERROR),
-            (b"\0\5\0\0\0\1", ErrorCode.PROTOCOL_ERROR),
+            (b"\0\4\x80\0\0\0", ErrorCode.FLOW_CONTROL_ERROR),
+            (b"\0\5\0\0\x3f\xff", ErrorCode.PROTOCOL_ERROR),
+            (b"\0\5\1\0\0\0", ErrorCode.PROTOCOL_ERROR),
             (b"\0\2\0\0\0\2", ErrorCode.PROTOCOL_ERROR),
             (b"\0\2\0", ErrorCode.FRAME_SIZE_ERROR),
         ],

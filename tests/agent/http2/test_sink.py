@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.http2 import frames
-from edge_agent.http2.frames import ConnectionFaultError, Setting
+from edge_agent.http2.frames import ConnectionFaultError, ErrorCode, Setting
 from edge_agent.http2.sink import Sink
 from edge_agent.http2.source import Source
 
@@ -154,6 +154,15 @@ def test_windows_out_of_bounds_end_the_connection(peer: Peer, stream: int, incre
     peer.open(1)
     with pytest.raises(ConnectionFaultError):
         peer.sink.widen(stream, increment)
+
+
+@pytest.mark.parametrize("stream", [0, 1])
+def test_a_window_may_be_as_large_as_it_can_and_no_larger(peer: Peer, stream: int) -> None:
+    peer.open(1)
+    peer.widen(stream, 2**31 - 1 - frames.DEFAULT_WINDOW)
+    with pytest.raises(ConnectionFaultError) as caught:
+        peer.sink.widen(stream, 1)
+    assert caught.value.code is ErrorCode.FLOW_CONTROL_ERROR
 
 
 def test_a_peer_that_takes_no_answers_is_given_up(peer: Peer) -> None:

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from edge_contract.client import AgentClient, AgentUnavailableError, Auxiliary
+from edge_contract import client as client_module
+from edge_contract.client import MAX_SOCKET_PATH_BYTES, AgentClient, AgentUnavailableError, Auxiliary
 from edge_contract.tensors import TensorError
 
 if TYPE_CHECKING:
@@ -44,9 +47,17 @@ def test_a_call_without_an_agent_is_unavailable_at_once(tmp_path: Path) -> None:
     assert caught.value.rpc == "ListModels"
 
 
-def test_a_path_that_the_kernel_refuses_is_refused_first(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected at most 107 bytes, got 2"):
-        AgentClient(tmp_path / ("x" * 200))
+def test_a_path_that_the_kernel_refuses_is_refused_first_and_the_longest_is_not() -> None:
+    with socket.socket(socket.AF_UNIX) as kernel:
+        for length in (MAX_SOCKET_PATH_BYTES, MAX_SOCKET_PATH_BYTES + 1):
+            path = "/nowhere/" + "é" * 20 + "x" * (length - 49)  # bytes count, not letters
+            # The kernel's own word for one that is too long is not that there is none.
+            with pytest.raises(OSError, match="No such file" if length == MAX_SOCKET_PATH_BYTES else "too long"):
+                kernel.connect(path)
+        with pytest.raises(ValueError, match="expected at most 107 bytes, got 108"):
+            AgentClient(path)
+    with AgentClient(path[:-1]) as client:
+        assert str(client.socket_path) == path[:-1]
 
 
 def test_what_cannot_be_sent_is_refused_before_it_is(tmp_path: Path) -> None:
@@ -64,3 +75,20 @@ def test_closing_twice_is_fine(tmp_path: Path) -> None:
     client = AgentClient(tmp_path / "a.sock")
     client.close()
     client.close()
+    with pytest.raises(ValueError, match="closed channel"):
+        client.list_models()
+
+
+@given(
+    st.datetimes(
+        dt.datetime(1900, 1, 1),  # noqa: DTZ001 # the strategy adds the time zone
+        dt.datetime(2200, 1, 1),  # noqa: DTZ001 # the strategy adds the time zone
+        timezones=st.just(dt.UTC) | st.timezones(),
+        allow_imaginary=False,
+    )
+)
+def test_a_timestamp_is_the_moment_itself(moment: dt.datetime) -> None:
+    sent = client_module._timestamp(moment)
+    assert 0 <= sent.nanos < 10**9  # also before 1970, as the type wants it
+    passed = dt.timedelta(seconds=sent.seconds, microseconds=sent.nanos // 1000)
+    assert dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + passed == moment.astimezone(dt.UTC)

@@ -16,6 +16,7 @@ from edge_package import (
     read_package,
     write_directory,
 )
+from edge_package import package as package_module
 from edge_package.manifest import check_path
 
 FILES = {"model.onnx": b"weights" * 1000, "labels.txt": b"0\n1\n", "extra/notes": b""}
@@ -153,3 +154,20 @@ def test_a_directory_without_a_manifest_is_no_package(tmp_path: Path) -> None:
         read_package(tmp_path)
     with pytest.raises(FileNotFoundError):
         read_package(tmp_path / "nowhere")
+
+
+def test_a_link_that_takes_a_files_place_after_the_listing_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, real = tmp_path / "package", package_module._list_files
+    write_directory(model_name="digits", model_version="1.0", files=FILES, target=directory)
+
+    def list_files(listed: Path) -> set[str]:
+        found = real(listed)
+        (directory / "model.onnx").rename(tmp_path / "same")
+        (directory / "model.onnx").symlink_to(tmp_path / "same")
+        return found
+
+    monkeypatch.setattr(package_module, "_list_files", list_files)
+    with pytest.raises(OSError, match=r"model\.onnx"):
+        read_package(directory)

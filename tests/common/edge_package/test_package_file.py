@@ -129,6 +129,25 @@ def test_a_bomb_is_refused_long_before_it_is_unpacked(tmp_path: Path) -> None:
         assert peak < 1 << 20  # its header says it all: nothing of it was unpacked
 
 
+def test_what_fills_the_bound_exactly_is_read_and_one_byte_more_is_not(package: Path) -> None:
+    size = sum(map(len, FILES.values())) + len(manifest())
+    assert measure_package_file(package, max_bytes=size) == size
+    assert dict(read_package_file(package, max_bytes=size).contents) == FILES
+    for read in (measure_package_file, read_package_file):
+        with pytest.raises(PackageError, match=f"at most {size - 1} bytes when unpacked, got at least {size}"):
+            read(package, max_bytes=size - 1)
+
+
+def test_files_without_end_are_refused(tmp_path: Path) -> None:
+    target = tmp_path / "many.tar.gz"
+    with gzip.open(target, "wb", compresslevel=1) as stream:
+        for number in range(10_001):
+            stream.write(tarfile.TarInfo(f"{number}").tobuf())
+        stream.write(bytes(2 * tarfile.BLOCKSIZE))
+    with pytest.raises(PackageError, match="expected at most 10000 files, got more"):
+        measure_package_file(target, max_bytes=1 << 20)
+
+
 @pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
 def test_a_bomb_in_a_header_is_refused(tmp_path: Path, kind: bytes) -> None:
     target = tmp_path / "header.tar.gz"

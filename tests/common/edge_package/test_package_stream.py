@@ -65,6 +65,27 @@ def test_any_flipped_byte_of_a_file_or_of_the_manifest_is_noticed() -> None:
             check_package_stream(io.BytesIO(flipped), source="package")
 
 
+@pytest.mark.parametrize(
+    ("names", "named"),
+    [
+        ([MANIFEST_NAME, "model.onnx"], "'model.onnx'"),  # unpacked in part, it would look like a package
+        (["model.onnx", "model.onnx", MANIFEST_NAME], "'model.onnx'"),
+        (["model.onnx", MANIFEST_NAME, MANIFEST_NAME], f"'{MANIFEST_NAME}'"),
+    ],
+)
+def test_files_come_once_and_the_manifest_last(names: list[str], named: str) -> None:
+    files = {"model.onnx": b"weights"}
+    files[MANIFEST_NAME] = make_manifest(model_name="digits", model_version="1.0", files=files).canonical()
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = len(files[name])
+            archive.addfile(member, io.BytesIO(files[name]))
+    with pytest.raises(PackageError, match=f"{named}: plain files are expected, each once, manifest last"):
+        check_package_stream(io.BytesIO(stream.getvalue()), source="package")
+
+
 @pytest.mark.parametrize("length", [0, 5, 100, 700])
 def test_a_cut_package_is_refused(length: int) -> None:
     with pytest.raises(PackageError, match=r"^package: "):

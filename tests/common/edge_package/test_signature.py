@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_package import PackageError, Signature
+from edge_package.signature import LONGEST_DOCUMENT
 
 WHOLE = json.loads(Signature(key_id="k", manifest_sha256="0" * 64, value=b"\x30\x06").document())
 
@@ -41,6 +42,18 @@ def test_a_document_has_exactly_these_bytes() -> None:
 def test_another_document_is_refused_by_name(content: bytes) -> None:
     with pytest.raises(PackageError, match=r"a\.sig"):
         Signature.parse(content, source="a.sig")
+
+
+def test_a_document_may_have_this_many_bytes_and_no_more() -> None:
+    base = len(Signature(key_id="", manifest_sha256="ab" * 32, value=b"0").document())
+    for length in (LONGEST_DOCUMENT, LONGEST_DOCUMENT + 1):
+        signature = Signature(key_id="k" * (length - base), manifest_sha256="ab" * 32, value=b"0")
+        assert len(signature.document()) == length
+        if length == LONGEST_DOCUMENT:
+            assert Signature.parse(signature.document(), source="a.sig") == signature
+        else:
+            with pytest.raises(PackageError, match=r"a\.sig: expected a JSON object of at most 8192 bytes"):
+                Signature.parse(signature.document(), source="a.sig")
 
 
 @given(st.data())

@@ -155,9 +155,9 @@ class Harness:
         self.wait(lambda: self.failure or (self.root / "state.json").exists())
 
     def stop(self) -> None:
-        if self._thread is None or self._loop is None:
+        if self._thread is None:
             return
-        if not self._loop.is_closed():
+        if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.device.stop)
         self._thread.join(20)
         assert not self._thread.is_alive()

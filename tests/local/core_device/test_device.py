@@ -235,6 +235,7 @@ def test_a_deployment_that_finds_no_network_is_carried_out_later(device: Any) ->
     device.wait(lambda: not device.state()["online"])
     device.cloud.reachable = True
     device.wait(lambda: device.cloud.deployments[id_][0].status == "SUCCEEDED")
+    assert device.component("app")["state"] == "RUNNING"
 
 
 def test_existing_devices_keep_values_when_defaults_change(device: Any) -> None:

@@ -57,8 +57,8 @@ class DiskRoom:
         if more > 0 and self._used + more > self._max_bytes:
             raise NoRoomError(
                 f"{', '.join(map(str, self._folders))}: expected room for {more} bytes of captures, {self._used} of "
-                f"{self._max_bytes} (CaptureDataDiskMaxBytes) are in use; captures wait in the spool until files are uploaded or removed, or the "
-                " bound is raised"
+                f"{self._max_bytes} (CaptureDataDiskMaxBytes) are in use; captures wait in the spool until files are "
+                "uploaded or removed, or the bound is raised"
             )
         self._used += more
 
