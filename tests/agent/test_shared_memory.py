@@ -340,6 +340,19 @@ class TestSegments:
             assert bytes(view) == b"abcd"
         assert not _exists(segment.id)
 
+    def test_an_id_that_the_kernel_gave_to_another_segment_is_attached_anew(
+        self, make_segment: Callable[..., Segment], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        segments, former, latter = Segments(), make_segment(b"abcd"), make_segment(b"efghi")
+        with segments.reading() as memory:
+            assert bytes(memory.view(SharedMemory(former.id), what="it")) == b"abcd"
+        status, attach = sysv.status, sysv.attach
+        monkeypatch.setattr(sysv, "status", lambda _id: status(latter.id))
+        monkeypatch.setattr(sysv, "attach", lambda _id, **how: attach(latter.id, **how))
+        with segments.reading() as memory:
+            assert bytes(memory.view(SharedMemory(former.id), what="it")) == b"efghi"
+        assert status(former.id).attachments == 1  # its maker's own
+
     def test_a_view_cannot_be_written(self, make_segment: Callable[..., Segment]) -> None:
         with Segments().reading() as memory:
             view = memory.view(SharedMemory(make_segment(b"abcd").id), what="it")

@@ -152,6 +152,13 @@ def test_the_same_request_again_writes_nothing_and_has_the_same_id(type_: str, s
     assert s3.written == [PACKAGE, SIGNATURE]
 
 
+def test_the_time_that_cloudformation_waits_is_none_of_the_jobs_properties(s3: Any) -> None:
+    first = handler.on_event(event(), None)
+    again = handler.on_event(event("Update", ServiceTimeout="3600", ServiceToken="arn:another"), None)
+    assert again == first
+    assert s3.written == [PACKAGE, SIGNATURE]
+
+
 def test_other_properties_are_another_resource_and_a_rollback_finds_the_former(s3: Any) -> None:
     first = handler.on_event(event(), None)
     s3.objects["assets/new.zip"] = zipped({"model.onnx": b"better"})
@@ -335,6 +342,19 @@ def test_a_wrong_signature_under_the_key_is_found(document: Any, expected: str, 
     with pytest.raises(ResourceError, match=expected):
         handler.on_event(event(), None)
     assert s3.objects[SIGNATURE] == document
+
+
+def test_a_service_that_cannot_verify_now_does_not_make_a_signature_wrong(
+    kms: Any, monkeypatch: pytest.MonkeyPatch, service_error: Any
+) -> None:
+    handler.on_event(event(), None)
+
+    def fail(_asked: Any) -> Any:
+        raise service_error("KMSInternalException", 500)
+
+    monkeypatch.setattr(kms, "_key", fail)
+    with pytest.raises(ClientError, match="KMSInternalException"):
+        handler.on_event(event(), None)
 
 
 def test_a_key_that_is_not_there_fails_and_the_package_stays_for_the_next_run(s3: Any) -> None:

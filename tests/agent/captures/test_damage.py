@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from edge_agent import files
+from edge_agent.captures import capture
 from edge_agent.captures import spool as spool_module
 from edge_agent.captures.destinations import DeliveryError, Disk
 from edge_agent.captures.history import Status
@@ -24,6 +25,7 @@ from tests.agent.captures.doubles import (
     Store,
     make_capture,
     make_settings,
+    make_spool,
     records,
 )
 
@@ -185,3 +187,31 @@ def test_a_failing_disk_refuses_new_captures_and_takes_them_again(
     assert captures.usage() == (0, 0)
     captures.add(make_capture("a", size=size), handle="m")
     assert captures._metrics.counters()["captures_refused"] == 1
+
+
+def test_captures_whose_batch_could_not_be_decided_keep_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = make_spool(tmp_path / "spool")
+    for name in ("a", "b", "c"):
+        spool.add(make_capture(name))
+    pipeline = Pipeline(
+        spool, make_settings(tmp_path, CaptureDataBatchSize="2"), destination=Disk(tmp_path / "capture")
+    )
+    pipeline._batcher.stop()
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", fail)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            pipeline._batch()
+    assert [one.header.capture_id for one in spool._pending.values()] == ["a", "b", "c"]
+
+
+def test_a_head_that_promises_other_sizes_than_there_are_is_damage(tmp_path: Path) -> None:
+    content = capture.encode(make_capture("a", size=8)).content
+    for size in (b"7", b"9"):
+        with pytest.raises(capture.UnreadableCaptureError, match=r"expected \d bytes with CRC"):
+            capture.decode(content.replace(b'"NONE", 8]', b'"NONE", ' + size + b"]"), payload=lambda _: tmp_path)
