@@ -195,8 +195,9 @@ class TestCounters:
             agent.stop()
         assert not (agent.work / "counters.json").exists()
 
-    def test_damaged_ones_are_pointed_out(self, agent: AgentProcess) -> None:
-        (agent.work / "counters.json").write_text("[]")
+    @pytest.mark.parametrize("saved", ["[]", "{", '{"starts": 1e999}', '{"predictions": 7, "starts": "many"}'])
+    def test_damaged_ones_are_pointed_out(self, agent: AgentProcess, saved: str) -> None:
+        (agent.work / "counters.json").write_text(saved)
         agent.start(DbEnable="true")
         assert agent.events("counters_unreadable")
 
@@ -242,6 +243,20 @@ class TestFlags:
         agent.process.send_signal(signal.SIGUSR1)
         eventually(lambda: agent.events("configuration_applied"))
         assert agent.events("configuration_applied")[0]["changed"] == ["capture_data_batch_size"]
+
+    def test_another_region_is_taken_at_a_signal(self, agent: AgentProcess, eventually: Callable[..., None]) -> None:
+        own = {
+            "sagemaker_edge_core_device_name": "device",
+            "sagemaker_edge_core_device_fleet_name": "fleet",
+            "sagemaker_edge_core_region": "eu-west-1",
+        }
+        file = agent.work / "edge.json"
+        file.write_text(json.dumps(own))
+        agent.start("-c", "edge.json", "-a", str(agent.socket))
+        file.write_text(json.dumps({**own, "sagemaker_edge_core_region": "us-west-2"}))
+        agent.process.send_signal(signal.SIGUSR1)
+        eventually(lambda: agent.events("configuration_applied"))
+        assert agent.events("configuration_applied")[0]["changed"] == ["bucket_region"]
 
     def test_other_credentials_are_taken_at_a_signal(
         self, agent: AgentProcess, package: Path, s3: S3, eventually: Callable[..., None]

@@ -66,6 +66,15 @@ class TestStart:
         first.terminate()
         assert first.wait(15) == 0
 
+    def test_a_lock_that_cannot_be_opened_is_told_with_the_way_out(self, agent: AgentProcess) -> None:
+        lock = agent.socket.with_name(agent.socket.name + ".lock")
+        lock.symlink_to("/nowhere")  # what another user's is to whoever is not root
+        agent.start(wait=False)
+        assert agent.process.wait(20) == 1
+        error = agent.events("agent_refused")[0]["error"]
+        assert str(lock) in error
+        assert "remove it if no agent runs there, or name another place" in error
+
     def test_what_else_stands_at_the_path_is_left_alone(self, agent: AgentProcess) -> None:
         agent.socket.write_text("precious")
         agent.start(wait=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Callable
 
@@ -66,13 +65,11 @@ def read_settings(
     Raises:
         SettingsError: They cannot be read, or one is not what it must be.
     """
-    device_name, credentials, ignored = environment.get("AWS_IOT_THING_NAME", ""), None, []
+    device_name, region, credentials, ignored = environment.get("AWS_IOT_THING_NAME", ""), "", None, []
     if arguments.config is not None:
         file = read_agent_file(arguments.config)
-        values, credentials, ignored = file.values, file.credentials, file.ignored
+        values, region, credentials, ignored = file.values, file.region, file.credentials, file.ignored
         device_name = file.device_name or device_name
-        if file.region:
-            os.environ["AWS_REGION"] = os.environ["AWS_DEFAULT_REGION"] = file.region
     elif settings.on_greengrass(environment):
         try:
             values = ask_nucleus()
@@ -83,7 +80,9 @@ def read_settings(
     for name, value in (("UnixSocketName", arguments.socket), ("MaxMessageBytes", arguments.max_message_bytes)):
         if value is not None:
             values[name] = value
-    parsed = settings.parse(values, device_name=device_name, work=Path.cwd(), iot_credentials=credentials)
+    parsed = settings.parse(
+        values, device_name=device_name, work=Path.cwd(), region=region, iot_credentials=credentials
+    )
     for event, names in (
         ("parameters_unknown", settings.unknown(values)),
         ("parameters_without_effect", [*settings.without_effect(values), *ignored]),

@@ -33,6 +33,7 @@ class Settings:
     Attributes:
         device_fleet_name: The fleet, a segment of every capture's key.
         device_name: The thing's name, in every capture's record.
+        bucket_region: Of the bucket; empty for the environment's.
         bucket_name: Where captures go; empty when everything stays on disk.
         capture_data_batch_size: Captures a manifest holds at most.
         capture_data_buffer_size: Captures that may wait for a batch.
@@ -70,12 +71,14 @@ class Settings:
         heartbeat_topic: IoT Core topic; empty for no heartbeat.
         heartbeat_period_seconds: How often.
         metrics_socket_name: Unix socket that gives metrics as Prometheus text; None for none.
+        region: The bucket's; empty when the environment has it.
         iot_credentials: Where AWS credentials come from; None when the environment has them.
     """
 
     device_fleet_name: str
     device_name: str
     bucket_name: str
+    bucket_region: str
     capture_data_batch_size: int
     capture_data_buffer_size: int
     capture_data_destination: str
@@ -178,7 +181,12 @@ _MAY_BE_BLANK = ("FolderPrefix", "HeartbeatTopic")  # blank means none, not the 
 
 
 def parse(
-    values: Mapping[str, object], *, device_name: str, work: Path, iot_credentials: IotCredentials | None = None
+    values: Mapping[str, object],
+    *,
+    device_name: str,
+    work: Path,
+    region: str = "",
+    iot_credentials: IotCredentials | None = None,
 ) -> Settings:
     """Check the parameters.
 
@@ -187,6 +195,7 @@ def parse(
             to ``unknown``.
         device_name: The IoT thing's name.
         work: The component's working directory, absolute: what relative and blank paths stand for.
+        region: The bucket's; empty when the environment has it.
         iot_credentials: Where AWS credentials come from; None when the environment has them.
 
     Raises:
@@ -225,6 +234,7 @@ def parse(
         device_fleet_name=read.matching("DeviceFleetName", _FLEET, "1 to 63 letters, digits and inner hyphens"),
         device_name=device_name,
         bucket_name=bucket,
+        bucket_region=region,
         capture_data_batch_size=batch,
         capture_data_buffer_size=buffer,
         capture_data_destination=destination,

@@ -44,7 +44,7 @@ class TestDiskBound:
         return dataclasses.replace(parsed, capture_data_disk_max_bytes=bound)  # the parameter's least is a lot to write
 
     def pipeline(self, work: Path, bound: int, counts: Counts) -> tuple[Spool, Pipeline]:
-        spool = Spool(work / "spool", max_pending=100, max_bytes=40_000, max_history=99)
+        spool = Spool(work / "spool", max_pending=100, max_bytes=200_000, max_history=99)
         pipeline = Pipeline(spool, self.parameters(work, bound), count=counts)
         pipeline._batcher.stop()
         return spool, pipeline
@@ -146,7 +146,7 @@ class TestDiskBound:
         monkeypatch.setattr(worker, "backoff", lambda _: 0.01)
         captures = Captures(tmp_path / "spool", self.parameters(tmp_path, 6000), Metrics())
         captures.start()
-        captures.add(make_capture("large", size=2**20 - 2000), handle="m")
+        captures.add(make_capture("large", size=2**20 - 12_000), handle="m")
         eventually(lambda: captures._metrics.counters()["deliveries_failed"] > 3)
         with pytest.raises(ResourceExhaustedError, match="CaptureSpoolMaxBytes"):
             captures.add(make_capture("b", size=5000), handle="m")

@@ -38,45 +38,46 @@ def files(tmp_path: Path) -> CaptureFiles:
 
 def test_larger_payloads_lie_beside_their_capture(files: CaptureFiles) -> None:
     encoded = capture.encode(make_capture())
-    files.write("0001.capture", encoded)
-    assert payloads(files.read("0001.capture")) == payloads(make_capture())
-    assert files.header("0001.capture") == HEADER
+    files.write("0000000000000001.capture", encoded)
+    assert payloads(files.read("0000000000000001.capture")) == payloads(make_capture())
+    assert files.header("0000000000000001.capture") == HEADER
     assert sorted(path.name for path in files.directory.iterdir()) == [
-        "0001-1.payload",
-        "0001-3.payload",
-        "0001.capture",
+        "0000000000000001-1.payload",
+        "0000000000000001-3.payload",
+        "0000000000000001.capture",
     ]
-    assert sum(path.stat().st_size for path in files.directory.iterdir()) == encoded.size
-    files.remove("0001.capture")
+    sizes = [path.stat().st_size for path in files.directory.iterdir()]
+    assert encoded.size == capture.PLAN_BYTES + sum(-(-size // 4096) * 4096 for size in sizes)
+    files.remove("0000000000000001.capture")
     assert not list(files.directory.iterdir())
 
 
 def test_a_restart_takes_over_captures_and_removes_what_is_none(files: CaptureFiles) -> None:
     encoded = capture.encode(make_capture())
-    for name in ("0001.capture", "0002.capture"):
+    for name in ("0000000000000001.capture", "0000000000000002.capture"):
         files.write(name, encoded)
-    (files.directory / "0002.capture").unlink()  # its removal was cut off
-    (files.directory / "0003-0.payload").write_bytes(b"x")  # so was the writing of this one
-    (files.directory / "0004.capture.part").write_bytes(b"x")
+    (files.directory / "0000000000000002.capture").unlink()  # its removal was cut off
+    (files.directory / "0000000000000003-0.payload").write_bytes(b"x")  # so was the writing of this one
+    (files.directory / "0000000000000004.capture.part").write_bytes(b"x")
     again = CaptureFiles(files.directory)
-    assert again.resume() == {"0001.capture": encoded.size}
-    assert payloads(again.read("0001.capture")) == payloads(make_capture())
-    again.remove("0001.capture")
+    assert again.resume() == {"0000000000000001.capture": encoded.size}
+    assert payloads(again.read("0000000000000001.capture")) == payloads(make_capture())
+    again.remove("0000000000000001.capture")
     assert not list(files.directory.iterdir())
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
 def test_a_damaged_payload_is_recognised_and_named(files: CaptureFiles, damage: str) -> None:
-    files.write("0001.capture", capture.encode(make_capture()))
-    path = files.directory / "0001-3.payload"
+    files.write("0000000000000001.capture", capture.encode(make_capture()))
+    path = files.directory / "0000000000000001-3.payload"
     content = path.read_bytes()
     path.write_bytes(content[:-1] if damage == "cut" else b"X" + content[1:])
     if damage == "gone":
         path.unlink()
     again = CaptureFiles(files.directory)  # after a power cut, say
     again.resume()
-    with pytest.raises(capture.UnreadableCaptureError, match=r"0001-3\.payload"):
-        again.read("0001.capture")
+    with pytest.raises(capture.UnreadableCaptureError, match=r"0000000000000001-3\.payload"):
+        again.read("0000000000000001.capture")
 
 
 def test_a_capture_of_an_earlier_agent_is_read(files: CaptureFiles) -> None:
@@ -89,9 +90,11 @@ def test_a_capture_of_an_earlier_agent_is_read(files: CaptureFiles) -> None:
         "items": [["Inputs", "x", "Tensor[UINT8; 8000]", "NONE", 8000]],
         "crc32": zlib.crc32(payload),
     }
-    (files.directory / "0001.capture").write_bytes(json.dumps(head).encode() + b"\n" + payload)
-    assert files.resume() == {"0001.capture": len(json.dumps(head)) + 8001}
-    assert payloads(files.read("0001.capture")) == [payload]
+    (files.directory / "0000000000000001.capture").write_bytes(json.dumps(head).encode() + b"\n" + payload)
+    assert files.resume() == {
+        "0000000000000001.capture": capture.PLAN_BYTES + capture.on_disk(len(json.dumps(head)) + 8001)
+    }
+    assert payloads(files.read("0000000000000001.capture")) == [payload]
 
 
 def test_a_full_disk_leaves_no_payload_behind(files: CaptureFiles, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +103,7 @@ def test_a_full_disk_leaves_no_payload_behind(files: CaptureFiles, monkeypatch: 
 
     monkeypatch.setattr("edge_agent.captures.store.write_whole", full)
     with pytest.raises(OSError, match="No space"):
-        files.write("0001.capture", capture.encode(make_capture()))
+        files.write("0000000000000001.capture", capture.encode(make_capture()))
     assert not list(files.directory.iterdir())
 
 

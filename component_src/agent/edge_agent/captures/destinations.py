@@ -109,7 +109,8 @@ def make_session(settings: Settings) -> Any:
 
         session = iot_credentials.make_session(settings.iot_credentials, settings.device_name)
     # The nucleus sets both of AWS_REGION and AWS_DEFAULT_REGION; boto3 itself reads the second only.
-    return boto3.session.Session(botocore_session=session, region_name=os.environ.get("AWS_REGION"))
+    region = settings.bucket_region or os.environ.get("AWS_REGION")
+    return boto3.session.Session(botocore_session=session, region_name=region)
 
 
 def make_s3_client(settings: Settings) -> Any:
