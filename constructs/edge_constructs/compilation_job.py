@@ -14,13 +14,14 @@ import aws_cdk.aws_s3_assets as s3_assets
 from constructs import Construct
 
 from edge_constructs.acknowledge import acknowledge
+from edge_constructs.arns import object_arn, regional_arn
 from edge_constructs.compilation_settings import CompilationSettings
 from edge_constructs.custom_resource import CustomResourceProvider
 from edge_constructs.framework_layout import AXES, LAYOUTS, expected_files, framework_files
 from edge_constructs.handler_kernel import content_id
 from edge_constructs.job_rules import ENTITY_NAME, JobPropertyError, check_family, check_text, check_uri
 from edge_constructs.model_folder import ModelFolder
-from edge_constructs.model_source import ModelSource, object_arn
+from edge_constructs.model_source import ModelSource
 from edge_package.stored_gzip import StoredGzipWriter
 
 # What may pass before SageMaker gets to a job, and after it.
@@ -60,14 +61,12 @@ class CompilationJob(Construct):
         check_text(job_name, "CompilationJobName", job_name, ENTITY_NAME, expected="letters, digits and inner dashes")
         check_family(job_name, job_family)
         check_uri(job_name, "OutputConfig.S3OutputLocation", output_location)
-        stack = cdk.Stack.of(self)
         asset = self._archive(model, settings)
         archive = f"s3://{asset.s3_bucket_name}/{asset.s3_object_key}"
         # Neo asks for a name that ends in .tar.gz, and assets have none.
         source = f"{output_location}/source/{model.name}.tar.gz"
         role = self._role(source, output_location)
-        prefix = f"arn:{stack.partition}:sagemaker:{stack.region}:{stack.account}:compilation-job/"
-        jobs = f"{prefix}{(job_family or job_name)[:47]}*"
+        jobs = regional_arn(self, "sagemaker", f"compilation-job/{(job_family or job_name)[:47]}*")
         provider = CustomResourceProvider(
             self,
             "Handler",

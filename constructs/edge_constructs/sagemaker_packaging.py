@@ -9,10 +9,10 @@ import aws_cdk.aws_logs as logs
 from constructs import Construct
 
 from edge_constructs.acknowledge import acknowledge
+from edge_constructs.arns import object_arn, regional_arn
 from edge_constructs.compilation_job import CompilationJob, pass_role, sagemaker_role
 from edge_constructs.custom_resource import CustomResourceProvider
 from edge_constructs.key_use import ENCRYPTING, acknowledge_key, key_statement
-from edge_constructs.model_source import object_arn
 from edge_constructs.packaging_job import PackagingProperties
 
 _MINUTES = 30
@@ -34,10 +34,9 @@ class SageMakerPackaging:
         self, scope: Construct, properties: PackagingProperties, *, log_retention: logs.RetentionDays
     ) -> cdk.CustomResource:
         """Declare the job."""
-        stack = cdk.Stack.of(scope)
         role = self._role(scope, properties)
-        prefix = f"arn:{stack.partition}:sagemaker:{stack.region}:{stack.account}:edge-packaging-job/"
-        jobs = f"{prefix}{(properties.job_family or properties.job_name).lower()}*"
+        family = (properties.job_family or properties.job_name).lower()
+        jobs = regional_arn(scope, "sagemaker", f"edge-packaging-job/{family}*")
         packages, key = object_arn(scope, f"{properties.output_location}/*"), properties.kms_key_id
         provider = CustomResourceProvider(
             scope,
@@ -103,7 +102,6 @@ class SageMakerPackaging:
 
     def _role(self, scope: Construct, properties: PackagingProperties) -> iam.Role:
         """What SageMaker may do: read what Neo wrote, write the package, make the component."""
-        stack = cdk.Stack.of(scope)
         role = sagemaker_role(scope)
         compiled, packages = self.compilation.output.objects, object_arn(scope, f"{properties.output_location}/*")
         bucket = packages.partition("/")[0]
@@ -125,7 +123,7 @@ class SageMakerPackaging:
             acknowledge_key(role, key)
         wild = [*compiled, packages]
         if component := properties.preset_deployment_config.get("ComponentName"):
-            arn = f"arn:{stack.partition}:greengrass:{stack.region}:{stack.account}:components:{component}"
+            arn = regional_arn(scope, "greengrass", f"components:{component}")
             actions = ["greengrass:CreateComponentVersion", "greengrass:DescribeComponent"]
             versions = f"{arn}:versions:*"
             role.add_to_policy(iam.PolicyStatement(sid="MakeComponent", actions=actions, resources=[arn, versions]))
