@@ -8,7 +8,8 @@ import aws_cdk as cdk
 import aws_cdk.aws_ssm as ssm
 from constructs import Construct
 
-from edge_constructs.compilation_job import CompilationJob, compilation_key
+from edge_constructs.compilation_input import compilation_key
+from edge_constructs.compilation_job import CompilationJob
 from edge_constructs.component_lock import ComponentLock
 from edge_constructs.framework_layout import foreign_framework
 from edge_constructs.job_rules import GREENGRASS_V2_COMPONENT, JobPropertyError

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from edge_constructs.compilation_job import compilation_key
+from edge_constructs.compilation_input import compilation_key
 from edge_constructs.component_source import ComponentSource, model_component, with_agent
 from edge_constructs.model_folder import ModelFolder
 from edge_constructs.wheels import with_wheels
