@@ -27,7 +27,7 @@ from edge_constructs.packaging_job import (
 from edge_constructs.sagemaker_packaging import SageMakerPackaging
 from edge_constructs.signing_key import alias_arn
 from stacks.environment import Environment
-from stacks.fleet import log_retention
+from stacks.log_retention import log_retention
 from stacks.variants import deployed_model, made_of
 
 
