@@ -22,13 +22,12 @@ from edge_constructs.packaging_job import (
     PackagingProperties,
     job_family,
     job_name,
-    package_prefix,
 )
 from edge_constructs.sagemaker_packaging import SageMakerPackaging
 from edge_constructs.signing_key import alias_arn
 from stacks.environment import Environment
 from stacks.log_retention import log_retention
-from stacks.variants import deployed_model, made_of
+from stacks.variants import deployed_model, model_prefix
 
 
 class ModelsStack(cdk.Stack):
@@ -126,11 +125,6 @@ class ModelsStack(cdk.Stack):
         return OpenPackaging(
             source=source, signing_keys=[alias_arn(self, alias) for alias in environment.signing_aliases]
         )
-
-
-def model_prefix(environment: Environment, model: ModelFolder) -> str:
-    """The folder of the artifact bucket that holds the model's package in this environment."""
-    return package_prefix(model, made_of(environment, model))
 
 
 def _named(environment: Environment, words: str) -> str:

@@ -17,8 +17,7 @@ from stacks.configuration import agent_configuration, inference_configuration
 from stacks.deployment import deploy_release, read_trust
 from stacks.environment import Environment, EnvironmentFileError, Inference
 from stacks.log_retention import log_retention
-from stacks.models import model_prefix
-from stacks.variants import SAGEMAKER_AGENT, carrying_wheels, deployed_inference, deployed_model
+from stacks.variants import SAGEMAKER_AGENT, carrying_wheels, deployed_inference, deployed_model, model_prefix
 
 
 class ReleaseStack(cdk.Stack):
