@@ -60,37 +60,18 @@ def create(source: Path, folder: Path) -> list[str]:
     name = folder.resolve().name
     if folder.exists():
         raise ModelCommandError(f"{folder}: expected no such folder yet, found one; name another, or remove it")
+    content, signature = _read_model(source)
     try:
-        content = source.read_bytes()
-        signature = read_signature(content)
-        external = has_external_data(content)
         make_manifest(model_name=name, model_version="1.0", files={"model.onnx": b""})
-    except (OSError, OnnxError) as error:
-        raise ModelCommandError(f"{source}: expected an ONNX model: {error}; export or copy it again") from error
     except PackageError as error:
         raise ModelCommandError(f"{folder}: {error}; give the folder such a name") from error
-    if external:
-        raise ModelCommandError(
-            f"{source}: expected all weights inside the file, got some in another; save it without external data"
-        )
     image = _image_input(source, signature)
     layout, channels, height, width = _read_shape(source, image)
     task, classes = _read_outputs(source, signature)
-    todo = []
-    if width < 0 or height < 0:
-        todo.append(f"preprocessing.width and height: the model takes any ({image}); write what it was trained with")
     labels = [f"class {index}" for index in range(max(classes, 1))]
-    todo += [
-        f"labels.txt: {len(labels)} label(s), one a line, in the order of the model's output"
-        + ("" if classes > 0 else "; the model does not say how many classes it has"),
-        "preprocessing.scale and mean: as in training (a tensor's value = (pixel - mean) * scale)",
-        "description, and the licence in the first line",
-        "held_out/ and [evaluation]: images that the model was not trained on, then: edge-model validate",
-    ]
-    data = "<anything>-<label>.png" if task == "image-classification" else "images, and boxes.json: what is where"
     text = _MODEL_TOML.format(
         name=json.dumps(name),
-        description=json.dumps(f"{source.stem}: {signature.inputs[0].element} model, to be described"),
+        description=json.dumps(f"{source.stem}: {image.element} model, to be described"),
         task=task,
         input=json.dumps(image.name),
         layout=layout,
@@ -100,7 +81,7 @@ def create(source: Path, folder: Path) -> list[str]:
         scale="1.0" if image.element == "uint8" else repr(1 / 255),
         mean=json.dumps([0.0] * len(channels)),
         dtype=image.element,
-        data=data,
+        data="<anything>-<label>.png" if task == "image-classification" else "images, and boxes.json: what is where",
     )
     folder.mkdir(parents=True)
     try:
@@ -111,7 +92,30 @@ def create(source: Path, folder: Path) -> list[str]:
     except BaseException:
         shutil.rmtree(folder)  # or the next try would be told that the folder exists
         raise
+    todo = [
+        f"labels.txt: {len(labels)} label(s), one a line, in the order of the model's output"
+        + ("" if classes > 0 else "; the model does not say how many classes it has"),
+        "preprocessing.scale and mean: as in training (a tensor's value = (pixel - mean) * scale)",
+        "description, and the licence in the first line",
+        "held_out/ and [evaluation]: images that the model was not trained on, then: edge-model validate",
+    ]
+    if width < 0 or height < 0:
+        todo.insert(0, f"preprocessing.width and height: the model takes any ({image}); write what it was trained with")
     return todo
+
+
+def _read_model(source: Path) -> tuple[bytes, Signature]:
+    try:
+        content = source.read_bytes()
+        signature = read_signature(content)
+        external = has_external_data(content)
+    except (OSError, OnnxError) as error:
+        raise ModelCommandError(f"{source}: expected an ONNX model: {error}; export or copy it again") from error
+    if external:
+        raise ModelCommandError(
+            f"{source}: expected all weights inside the file, got some in another; save it without external data"
+        )
+    return content, signature
 
 
 def _image_input(source: Path, signature: Signature) -> GraphTensor:

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aws_cdk as cdk
 import aws_cdk.aws_codebuild as codebuild
@@ -18,9 +18,7 @@ from edge_constructs.release_verification import ReleaseVerification
 from stacks.components import ROOT
 from stacks.delivery_settings import Delivery
 from stacks.environment import Environment, EnvironmentFileError
-
-if TYPE_CHECKING:
-    from stacks.application import EnvironmentStage
+from stacks.stage import EnvironmentStage
 
 _REPORT_DAYS = 365
 # What installing and starting takes, on top of a verification and a restore.

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,8 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from stacks.environment import DEFAULT_REGION, DOCUMENTATION_ACCOUNT, EnvironmentFileError, validate
+from stacks.environment import DEFAULT_REGION, DOCUMENTATION_ACCOUNT
+from stacks.settings_file import EnvironmentFileError, read_settings, repeated, validate
 
 # What a pipeline is synthesised with that has no connection of its own; it connects to nothing.
 DOCUMENTATION_CONNECTION = (
@@ -79,15 +79,12 @@ def load_delivery(path: Path, *, variables: Mapping[str, str] | None = None) -> 
         EnvironmentFileError: the file cannot be read, or a key or value is not what it must be.
     """
     variables = os.environ if variables is None else variables
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise EnvironmentFileError(f"{path}: a TOML file with the pipeline is expected: {error}") from error
-    if given := {"account", "region", "connection"} & document.keys():
-        raise EnvironmentFileError(
-            f"{path}: {', '.join(sorted(given))}: not set here: they come from EDGE_DELIVERY_ACCOUNT, "
-            "EDGE_DELIVERY_REGION and EDGE_DELIVERY_CONNECTION"
-        )
+    document = read_settings(
+        path,
+        holds="the pipeline",
+        set_elsewhere={"account", "region", "connection"},
+        where="they come from EDGE_DELIVERY_ACCOUNT, EDGE_DELIVERY_REGION and EDGE_DELIVERY_CONNECTION",
+    )
     document |= {
         "account": variables.get("EDGE_DELIVERY_ACCOUNT", DOCUMENTATION_ACCOUNT),
         "region": variables.get("EDGE_DELIVERY_REGION", DEFAULT_REGION),
@@ -100,7 +97,7 @@ def load_delivery(path: Path, *, variables: Mapping[str, str] | None = None) -> 
 
 def _check(delivery: Delivery, path: Path) -> None:
     names = delivery.environments
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := repeated(names):
         raise EnvironmentFileError(f"{path}: environments: {', '.join(twice)} stands twice; each is delivered to once")
     files = sorted(found.stem for found in path.parent.glob("environments/*.toml"))
     if unknown := [name for name in names if name not in files]:

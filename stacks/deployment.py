@@ -13,7 +13,7 @@ from edge_constructs.rollout_settings import RolloutSettings
 from edge_constructs.signing_key import SigningPublicKeys, alias_arn
 from stacks.configuration import open_configuration
 from stacks.environment import Environment
-from stacks.fleet import log_retention
+from stacks.log_retention import log_retention
 
 AGENT = "com.edgemanager.Agent"
 

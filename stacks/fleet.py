@@ -4,7 +4,6 @@ from __future__ import annotations
 from typing import Any
 
 import aws_cdk as cdk
-import aws_cdk.aws_logs as logs
 import aws_cdk.aws_s3 as s3
 from constructs import Construct
 
@@ -17,6 +16,7 @@ from edge_constructs.signing_key import SigningKey
 from edge_constructs.token_exchange import TokenExchange
 from stacks.configuration import HEARTBEAT_TOPIC
 from stacks.environment import Environment
+from stacks.log_retention import log_retention
 
 
 class FleetStack(cdk.Stack):
@@ -92,18 +92,3 @@ class FleetStack(cdk.Stack):
             ("Artifacts", environment.artifact_bucket, True, former),
         ):
             PrivateBucket(self, id_, bucket_name=name, versioned=versioned, lifecycle_rules=[rule])
-
-
-_LOG_RETENTION = {
-    1: logs.RetentionDays.ONE_DAY,
-    7: logs.RetentionDays.ONE_WEEK,
-    30: logs.RetentionDays.ONE_MONTH,
-    90: logs.RetentionDays.THREE_MONTHS,
-    180: logs.RetentionDays.SIX_MONTHS,
-    365: logs.RetentionDays.ONE_YEAR,
-}
-
-
-def log_retention(environment: Environment) -> logs.RetentionDays:
-    """The CDK's name for the environment's number of days."""
-    return _LOG_RETENTION[environment.retention.logs_days]

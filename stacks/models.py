@@ -8,7 +8,8 @@ import aws_cdk as cdk
 import aws_cdk.aws_ssm as ssm
 from constructs import Construct
 
-from edge_constructs.compilation_job import CompilationJob, compilation_key
+from edge_constructs.compilation_input import compilation_key
+from edge_constructs.compilation_job import CompilationJob
 from edge_constructs.component_lock import ComponentLock
 from edge_constructs.framework_layout import foreign_framework
 from edge_constructs.job_rules import GREENGRASS_V2_COMPONENT, JobPropertyError
@@ -21,13 +22,12 @@ from edge_constructs.packaging_job import (
     PackagingProperties,
     job_family,
     job_name,
-    package_prefix,
 )
 from edge_constructs.sagemaker_packaging import SageMakerPackaging
 from edge_constructs.signing_key import alias_arn
 from stacks.environment import Environment
-from stacks.fleet import log_retention
-from stacks.variants import deployed_model, made_of
+from stacks.log_retention import log_retention
+from stacks.variants import deployed_model, model_prefix
 
 
 class ModelsStack(cdk.Stack):
@@ -125,11 +125,6 @@ class ModelsStack(cdk.Stack):
         return OpenPackaging(
             source=source, signing_keys=[alias_arn(self, alias) for alias in environment.signing_aliases]
         )
-
-
-def model_prefix(environment: Environment, model: ModelFolder) -> str:
-    """The folder of the artifact bucket that holds the model's package in this environment."""
-    return package_prefix(model, made_of(environment, model))
 
 
 def _named(environment: Environment, words: str) -> str:

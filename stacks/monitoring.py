@@ -15,7 +15,7 @@ from edge_constructs.heartbeat_intake import HeartbeatIntake
 from edge_constructs.model_folder import ModelFolder
 from stacks.configuration import HEARTBEAT_TOPIC
 from stacks.environment import Environment
-from stacks.fleet import log_retention
+from stacks.log_retention import log_retention
 
 
 class MonitoringStack(cdk.Stack):

@@ -16,9 +16,8 @@ from edge_constructs.published_artifact import ArtifactPublisher
 from stacks.configuration import agent_configuration, inference_configuration
 from stacks.deployment import deploy_release, read_trust
 from stacks.environment import Environment, EnvironmentFileError, Inference
-from stacks.fleet import log_retention
-from stacks.models import model_prefix
-from stacks.variants import SAGEMAKER_AGENT, carrying_wheels, deployed_inference, deployed_model
+from stacks.log_retention import log_retention
+from stacks.variants import SAGEMAKER_AGENT, carrying_wheels, deployed_inference, deployed_model, model_prefix
 
 
 class ReleaseStack(cdk.Stack):

@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from edge_constructs.compilation_job import compilation_key
+from edge_constructs.compilation_input import compilation_key
 from edge_constructs.component_source import ComponentSource, model_component, with_agent
 from edge_constructs.model_folder import ModelFolder
+from edge_constructs.packaging_job import package_prefix
 from edge_constructs.wheels import with_wheels
 from stacks.components import ROOT, WHEELS, load_model
 from stacks.environment import Environment
@@ -61,6 +62,11 @@ def made_of(environment: Environment, model: ModelFolder) -> str:
         compilation_key(model, settings) if settings else "",
     ]
     return "-".join(word for word in words if word)
+
+
+def model_prefix(environment: Environment, model: ModelFolder) -> str:
+    """The folder of the artifact bucket that holds the model's package in this environment."""
+    return package_prefix(model, made_of(environment, model))
 
 
 def environment_sources(

@@ -8,6 +8,8 @@ import aws_cdk.aws_s3 as s3
 from aws_cdk import pipelines
 from constructs import Construct
 
+from edge_constructs.arns import regional_arn
+
 SUMMARY_VARIABLE = "CHANGE_SUMMARY"
 _EXECUTION = "#{codepipeline.PipelineExecutionId}"  # the variables of CodePipeline itself
 
@@ -38,7 +40,7 @@ class ChangeApproval(Construct):
     ) -> None:
         super().__init__(scope, id_)
         stack = cdk.Stack.of(self)
-        parameter = f"arn:{stack.partition}:ssm:{stack.region}:{stack.account}:parameter{commit_parameter}"
+        parameter = regional_arn(self, "ssm", f"parameter{commit_parameter}")
         prefix = f"reports/{environment}"
         console = f"https://{stack.region}.console.aws.amazon.com/s3/object/{bucket.bucket_name}"
         command = f".venv/bin/python -m operations change-report --base-parameter {commit_parameter} --base {base}"

@@ -10,6 +10,7 @@ import aws_cdk.aws_logs as logs
 from constructs import Construct
 
 from edge_constructs.acknowledge import acknowledge
+from edge_constructs.arns import regional_arn
 from edge_constructs.custom_resource import CustomResourceProvider
 
 
@@ -39,8 +40,7 @@ class DeviceFleet(Construct):
         log_retention: logs.RetentionDays,
     ) -> None:
         super().__init__(scope, id_)
-        stack = cdk.Stack.of(self)
-        iot_arn = f"arn:{stack.partition}:iot:{stack.region}:{stack.account}"
+        things_arn = regional_arn(self, "iot", f"thing/{thing_prefix}*")
         self.groups = {fleet_name: iot.CfnThingGroup(self, "Group", thing_group_name=fleet_name)}
         for name in other_groups:
             if name in things.values():
@@ -56,8 +56,8 @@ class DeviceFleet(Construct):
                     resources=[
                         # Also of what is not there any more, and things by prefix: what is taken out of the list is
                         # removed with the policy that no longer names it.
-                        *(f"{iot_arn}:thinggroup/{name}" for name in (fleet_name, *other_groups)),
-                        f"{iot_arn}:thing/{thing_prefix}*",
+                        *(regional_arn(self, "iot", f"thinggroup/{name}") for name in (fleet_name, *other_groups)),
+                        things_arn,
                     ],
                 )
             ],
@@ -65,7 +65,7 @@ class DeviceFleet(Construct):
         )
         acknowledge(
             membership,
-            rule=f"AwsSolutions-IAM5[Resource::{iot_arn}:thing/{thing_prefix}*]",
+            rule=f"AwsSolutions-IAM5[Resource::{things_arn}]",
             reason="A device that leaves the environment must still be taken out of the group.",
         )
         self.things: dict[str, iot.CfnThing] = {}

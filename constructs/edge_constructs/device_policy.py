@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import aws_cdk as cdk
 import aws_cdk.aws_iot as iot
 from constructs import Construct
+
+from edge_constructs.arns import regional_arn
 
 
 class DevicePolicy(Construct):
@@ -25,9 +26,6 @@ class DevicePolicy(Construct):
         self, scope: Construct, id_: str, *, policy_name: str, thing_prefix: str, role_alias_arn: str, topics: list[str]
     ) -> None:
         super().__init__(scope, id_)
-        stack = cdk.Stack.of(self)
-        prefix = f"arn:{stack.partition}:iot:{stack.region}:{stack.account}"
-        greengrass = f"arn:{stack.partition}:greengrass:{stack.region}:{stack.account}"
         things = f"$aws/things/{thing_prefix}*"
         reserved = [
             f"{things}/greengrass/health/json",
@@ -39,6 +37,12 @@ class DevicePolicy(Construct):
         def allow(actions: list[str], resources: list[str]) -> dict[str, object]:
             return {"Effect": "Allow", "Action": actions, "Resource": resources}
 
+        def iot_arn(resource: str) -> str:
+            return regional_arn(self, "iot", resource)
+
+        def greengrass_arn(resource: str) -> str:
+            return regional_arn(self, "greengrass", resource)
+
         self.policy = iot.CfnPolicy(
             self,
             "Policy",
@@ -46,18 +50,20 @@ class DevicePolicy(Construct):
             policy_document={
                 "Version": "2012-10-17",
                 "Statement": [
-                    allow(["iot:Connect"], [f"{prefix}:client/{thing_prefix}*"]),
+                    allow(["iot:Connect"], [iot_arn(f"client/{thing_prefix}*")]),
                     allow(
-                        ["iot:Publish", "iot:Receive"], [f"{prefix}:topic/{topic}" for topic in [*reserved, *topics]]
+                        ["iot:Publish", "iot:Receive"], [iot_arn(f"topic/{topic}") for topic in [*reserved, *topics]]
                     ),
-                    allow(["iot:Subscribe"], [f"{prefix}:topicfilter/{topic}" for topic in reserved]),
+                    allow(["iot:Subscribe"], [iot_arn(f"topicfilter/{topic}") for topic in reserved]),
                     allow(["iot:AssumeRoleWithCertificate"], [role_alias_arn]),
                     allow(
                         ["greengrass:GetComponentVersionArtifact", "greengrass:ResolveComponentCandidates"],
-                        [f"{greengrass}:components:*"],
+                        [greengrass_arn("components:*")],
                     ),
-                    allow(["greengrass:GetDeploymentConfiguration"], [f"{greengrass}:deployments:*"]),
-                    allow(["greengrass:ListThingGroupsForCoreDevice"], [f"{greengrass}:coreDevices:{thing_prefix}*"]),
+                    allow(["greengrass:GetDeploymentConfiguration"], [greengrass_arn("deployments:*")]),
+                    allow(
+                        ["greengrass:ListThingGroupsForCoreDevice"], [greengrass_arn(f"coreDevices:{thing_prefix}*")]
+                    ),
                 ],
             },
         )

@@ -9,6 +9,7 @@ import aws_cdk.aws_iam as iam
 import aws_cdk.aws_logs as logs
 from constructs import Construct
 
+from edge_constructs.arns import regional_arn
 from edge_constructs.fleet_description import FleetDescription
 from edge_constructs.fleet_function import FleetFunction
 
@@ -41,8 +42,6 @@ class FleetCensus(Construct):
         log_retention: logs.RetentionDays,
     ) -> None:
         super().__init__(scope, id_)
-        stack = cdk.Stack.of(self)
-        groups = f"arn:{stack.partition}:iot:{stack.region}:{stack.account}:thinggroup/"
         handler = FleetFunction(
             self,
             "Handler",
@@ -63,7 +62,7 @@ class FleetCensus(Construct):
                 iam.PolicyStatement(
                     sid="ListMembers",
                     actions=["iot:ListThingsInThingGroup"],
-                    resources=[f"{groups}{group}" for group in fleet.groups],
+                    resources=[regional_arn(self, "iot", f"thinggroup/{group}") for group in fleet.groups],
                 ),
             ],
             timeout=cdk.Duration.minutes(4),

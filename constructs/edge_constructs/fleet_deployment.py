@@ -10,6 +10,7 @@ import aws_cdk as cdk
 import aws_cdk.aws_greengrassv2 as greengrass
 from constructs import Construct
 
+from edge_constructs.arns import regional_arn
 from edge_constructs.greengrass_component import GreengrassComponent
 from edge_constructs.rollout_settings import ExponentialRate, RolloutSettings
 
@@ -72,13 +73,12 @@ class FleetDeployment(Construct):
         rollout: RolloutSettings,
     ) -> None:
         super().__init__(scope, id_)
-        stack = cdk.Stack.of(self)
         specification = greengrass.CfnDeployment.ComponentDeploymentSpecificationProperty
         self.resource = greengrass.CfnDeployment(
             self,
             "Deployment",
             deployment_name=name,
-            target_arn=f"arn:{stack.partition}:iot:{stack.region}:{stack.account}:thinggroup/{thing_group}",
+            target_arn=regional_arn(self, "iot", f"thinggroup/{thing_group}"),
             components={
                 deployed.name: specification(component_version=deployed.version, configuration_update=_update(deployed))
                 for deployed in components

@@ -9,6 +9,7 @@ import aws_cdk.aws_logs as logs
 from constructs import Construct
 
 from edge_constructs.acknowledge import acknowledge
+from edge_constructs.arns import regional_arn
 from edge_constructs.fleet_description import FleetDescription
 from edge_constructs.handler_function import HandlerFunction
 
@@ -54,7 +55,7 @@ class FleetFunction(HandlerFunction):
             handler=handler,
             modules=_MODULES,
             variables={**fleet.variables, **variables},
-            statements=[*statements, *_statements(cdk.Stack.of(scope), fleet)],
+            statements=[*statements, *_statements(scope, fleet)],
             timeout=timeout,
             log_retention=log_retention,
         )
@@ -65,8 +66,7 @@ class FleetFunction(HandlerFunction):
         )
 
 
-def _statements(stack: cdk.Stack, fleet: FleetDescription) -> list[iam.PolicyStatement]:
-    prefix = f"arn:{stack.partition}:ssm:{stack.region}:{stack.account}:parameter{fleet.declared_models}"
+def _statements(scope: Construct, fleet: FleetDescription) -> list[iam.PolicyStatement]:
     return [
         iam.PolicyStatement(
             sid="PutMetrics",
@@ -77,6 +77,8 @@ def _statements(stack: cdk.Stack, fleet: FleetDescription) -> list[iam.PolicySta
         iam.PolicyStatement(
             sid="ReadDeclaredModels",
             actions=["ssm:GetParameterHistory"],
-            resources=[f"{prefix}{model}" for model in fleet.models],
+            resources=[
+                regional_arn(scope, "ssm", f"parameter{fleet.declared_models}{model}") for model in fleet.models
+            ],
         ),
     ]

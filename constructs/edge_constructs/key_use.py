@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import aws_cdk as cdk
 import aws_cdk.aws_iam as iam
 from constructs import Construct
 
 from edge_constructs.acknowledge import acknowledge
+from edge_constructs.arns import regional_arn
 
 ENCRYPTING = ["kms:Decrypt", "kms:GenerateDataKey"]
 """What whoever writes an object in parts, and reads it again, asks of its key."""
@@ -41,5 +41,4 @@ def acknowledge_key(construct: Construct, key: str) -> None:
 
 
 def _keys(scope: Construct) -> str:
-    stack = cdk.Stack.of(scope)
-    return f"arn:{stack.partition}:kms:{stack.region}:{stack.account}:key/*"
+    return regional_arn(scope, "kms", "key/*")

@@ -3,10 +3,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import aws_cdk as cdk
 import aws_cdk.aws_s3_assets as s3_assets
 from constructs import Construct
 
+from edge_constructs.arns import object_arn
 from edge_constructs.model_folder import ModelFolder
 
 
@@ -53,8 +53,3 @@ def location_source(scope: Construct, uri: str, *, files: tuple[str, ...], diges
         objects = (object_arn(scope, f"{uri}*"),)
         return ModelSource(uri=uri, objects=objects, listed_bucket=bucket, files=files, digest=digest)
     return ModelSource(uri=uri, objects=(object_arn(scope, uri),), files=files, digest=digest)
-
-
-def object_arn(scope: Construct, uri: str) -> str:
-    """The ARN of a bucket, an object or a pattern of objects by its `s3://` address, in the stack's partition."""
-    return f"arn:{cdk.Stack.of(scope).partition}:s3:::{uri.removeprefix('s3://')}"

@@ -10,10 +10,11 @@ import aws_cdk.aws_logs as logs
 from constructs import Construct
 
 from edge_constructs.acknowledge import acknowledge
+from edge_constructs.arns import object_arn
 from edge_constructs.custom_resource import CustomResourceProvider
 from edge_constructs.job_rules import JobPropertyError
 from edge_constructs.key_use import ENCRYPTING, acknowledge_key, key_statement
-from edge_constructs.model_source import ModelSource, object_arn
+from edge_constructs.model_source import ModelSource
 from edge_constructs.packaging_job import PackagingProperties
 from edge_constructs.signing_key import acknowledge_alias, allow_by_alias
 from edge_package.signature import SIGNATURE_SUFFIX

@@ -12,6 +12,7 @@ import aws_cdk.aws_s3_assets as s3_assets
 from constructs import Construct
 
 from edge_constructs.acknowledge import acknowledge
+from edge_constructs.arns import object_arn
 from edge_constructs.custom_resource import CustomResourceProvider
 from edge_package.archive import FileContent, write_zip
 
@@ -32,9 +33,8 @@ class ArtifactPublisher(Construct):
         super().__init__(scope, id_)
         self._bucket = bucket
         stack = cdk.Stack.of(self)
-        whole = f"arn:{stack.partition}:s3:::{bucket}"
-        assets = f"arn:{stack.partition}:s3:::cdk-hnb659fds-assets-{stack.account}-{stack.region}/*"
-        target = f"{whole}/components/*"
+        assets = object_arn(self, f"s3://cdk-hnb659fds-assets-{stack.account}-{stack.region}/*")
+        target = object_arn(self, f"s3://{bucket}/components/*")
         self._provider = CustomResourceProvider(
             self,
             "Handler",
@@ -46,7 +46,9 @@ class ArtifactPublisher(Construct):
                     sid="PublishArtifacts", actions=["s3:GetObject", "s3:PutObject"], resources=[target]
                 ),
                 # Without it a missing key answers 403, and could not be told from a denied one.
-                iam.PolicyStatement(sid="SeeMissing", actions=["s3:ListBucket"], resources=[whole]),
+                iam.PolicyStatement(
+                    sid="SeeMissing", actions=["s3:ListBucket"], resources=[object_arn(self, f"s3://{bucket}")]
+                ),
             ],
             log_retention=log_retention,
         )

@@ -9,6 +9,8 @@ import aws_cdk.aws_iam as iam
 from aws_cdk import pipelines
 from constructs import Construct
 
+from edge_constructs.arns import regional_arn
+
 
 class ReleaseVerification(Construct):
     """The verification of one environment in a pipeline: its CodeBuild projects' role, and the steps that have it.
@@ -49,7 +51,6 @@ class ReleaseVerification(Construct):
         self._variables = variables
         self._timeout = timeout
         self._commit_parameter = commit_parameter
-        stack = cdk.Stack.of(self)
         self.role = iam.Role(
             self, "Role", role_name=role_name, assumed_by=iam.ServicePrincipal("codebuild.amazonaws.com")
         )
@@ -58,7 +59,7 @@ class ReleaseVerification(Construct):
             (
                 "RecordCommit",
                 ["ssm:PutParameter"],
-                [f"arn:{stack.partition}:ssm:{stack.region}:{stack.account}:parameter{commit_parameter}"],
+                [regional_arn(self, "ssm", f"parameter{commit_parameter}")],
             ),
         ):
             self.role.add_to_policy(iam.PolicyStatement(sid=sid, actions=actions, resources=resources))

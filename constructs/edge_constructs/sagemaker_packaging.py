@@ -9,11 +9,11 @@ import aws_cdk.aws_logs as logs
 from constructs import Construct
 
 from edge_constructs.acknowledge import acknowledge
-from edge_constructs.compilation_job import CompilationJob, pass_role, sagemaker_role
-from edge_constructs.custom_resource import CustomResourceProvider
+from edge_constructs.arns import object_arn, regional_arn
+from edge_constructs.compilation_job import CompilationJob
 from edge_constructs.key_use import ENCRYPTING, acknowledge_key, key_statement
-from edge_constructs.model_source import object_arn
 from edge_constructs.packaging_job import PackagingProperties
+from edge_constructs.sagemaker_access import job_provider, pass_role, sagemaker_role
 
 _MINUTES = 30
 # The framework waits a little longer than the handler, which knows the reason.
@@ -34,37 +34,21 @@ class SageMakerPackaging:
         self, scope: Construct, properties: PackagingProperties, *, log_retention: logs.RetentionDays
     ) -> cdk.CustomResource:
         """Declare the job."""
-        stack = cdk.Stack.of(scope)
         role = self._role(scope, properties)
-        prefix = f"arn:{stack.partition}:sagemaker:{stack.region}:{stack.account}:edge-packaging-job/"
-        jobs = f"{prefix}{(properties.job_family or properties.job_name).lower()}*"
         packages, key = object_arn(scope, f"{properties.output_location}/*"), properties.kms_key_id
-        provider = CustomResourceProvider(
+        family, timeout = properties.job_family or properties.job_name, cdk.Duration.minutes(_MINUTES + _MARGIN_MINUTES)
+        provider = job_provider(
             scope,
-            "Handler",
             handler="sagemaker_packaging_handler",
-            modules=["s3_objects", "sagemaker_jobs"],
+            kind="EdgePackagingJob",
+            jobs=f"edge-packaging-job/{family.lower()}",
             statements=[
-                iam.PolicyStatement(
-                    sid="RunJobs",
-                    actions=[
-                        "sagemaker:CreateEdgePackagingJob",
-                        "sagemaker:DescribeEdgePackagingJob",
-                        "sagemaker:StopEdgePackagingJob",
-                    ],
-                    resources=[jobs],
-                ),
                 iam.PolicyStatement(sid="ReadPackage", actions=["s3:GetObject"], resources=[packages]),
                 pass_role(role),
                 *([key_statement(scope, "DecryptPackage", ["kms:Decrypt"], key)] if key else []),
             ],
-            total_timeout=cdk.Duration.minutes(_MINUTES + _MARGIN_MINUTES),
+            total_timeout=timeout,
             log_retention=log_retention,
-        )
-        acknowledge(
-            provider,
-            rule=f"AwsSolutions-IAM5[Resource::{jobs}]",
-            reason="A job's name can be used once: a hash and an attempt follow the prefix, which is the bound.",
         )
         acknowledge(
             provider,
@@ -78,7 +62,7 @@ class SageMakerPackaging:
             "Job",
             resource_type="Custom::SageMakerEdgePackagingJob",
             service_token=provider.service_token,
-            service_timeout=cdk.Duration.minutes(_MINUTES + _MARGIN_MINUTES),
+            service_timeout=timeout,
             properties={
                 "JobName": properties.job_name,
                 "CompilationJobName": self.compilation.job_name,
@@ -103,7 +87,6 @@ class SageMakerPackaging:
 
     def _role(self, scope: Construct, properties: PackagingProperties) -> iam.Role:
         """What SageMaker may do: read what Neo wrote, write the package, make the component."""
-        stack = cdk.Stack.of(scope)
         role = sagemaker_role(scope)
         compiled, packages = self.compilation.output.objects, object_arn(scope, f"{properties.output_location}/*")
         bucket = packages.partition("/")[0]
@@ -125,7 +108,7 @@ class SageMakerPackaging:
             acknowledge_key(role, key)
         wild = [*compiled, packages]
         if component := properties.preset_deployment_config.get("ComponentName"):
-            arn = f"arn:{stack.partition}:greengrass:{stack.region}:{stack.account}:components:{component}"
+            arn = regional_arn(scope, "greengrass", f"components:{component}")
             actions = ["greengrass:CreateComponentVersion", "greengrass:DescribeComponent"]
             versions = f"{arn}:versions:*"
             role.add_to_policy(iam.PolicyStatement(sid="MakeComponent", actions=actions, resources=[arn, versions]))

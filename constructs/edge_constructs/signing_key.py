@@ -10,6 +10,7 @@ import aws_cdk.aws_logs as logs
 from constructs import Construct
 
 from edge_constructs.acknowledge import acknowledge
+from edge_constructs.arns import regional_arn
 from edge_constructs.custom_resource import CustomResourceProvider
 
 
@@ -69,8 +70,7 @@ class SigningPublicKeys(Construct):
 
 def alias_arn(scope: Construct, alias_name: str) -> str:
     """The ARN of an alias in the stack's account and region."""
-    stack = cdk.Stack.of(scope)
-    return f"arn:{stack.partition}:kms:{stack.region}:{stack.account}:{alias_name}"
+    return regional_arn(scope, "kms", alias_name)
 
 
 def allow_by_alias(scope: Construct, sid: str, actions: list[str], aliases: Sequence[str]) -> iam.PolicyStatement:

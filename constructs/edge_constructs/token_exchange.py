@@ -7,6 +7,7 @@ import aws_cdk.aws_iot as iot
 from constructs import Construct
 
 from edge_constructs.acknowledge import acknowledge
+from edge_constructs.arns import object_arn, regional_arn
 from edge_constructs.key_use import acknowledge_key, key_statement
 
 
@@ -24,8 +25,6 @@ class TokenExchange(Construct):
 
     def __init__(self, scope: Construct, id_: str, *, role_name: str, alias_name: str) -> None:
         super().__init__(scope, id_)
-        stack = cdk.Stack.of(self)
-        self._s3 = f"arn:{stack.partition}:s3:::"
         self.role = iam.Role(
             self,
             "Role",
@@ -41,10 +40,10 @@ class TokenExchange(Construct):
             iam.PolicyStatement(
                 actions=["sts:AssumeRole"],
                 principals=[iam.ServicePrincipal("sagemaker.amazonaws.com")],
-                conditions={"StringEquals": {"aws:SourceAccount": stack.account}},
+                conditions={"StringEquals": {"aws:SourceAccount": cdk.Stack.of(self).account}},
             )
         )
-        logs = f"arn:{stack.partition}:logs:{stack.region}:{stack.account}:log-group:/aws/greengrass/*"
+        logs = regional_arn(self, "logs", "log-group:/aws/greengrass/*")
         self._allow(
             "NucleusLogs",
             ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents", "logs:DescribeLogStreams"],
@@ -61,9 +60,9 @@ class TokenExchange(Construct):
 
     def allow_capture(self, *, bucket: str, prefix: str) -> None:
         """Let devices write captures below `prefix` of `bucket`, and find out where the bucket is."""
-        objects = f"{self._s3}{bucket}/{prefix}/*"
+        objects = object_arn(self, f"s3://{bucket}/{prefix}/*")
         self._allow("WriteCaptures", ["s3:PutObject"], objects)
-        self._allow("LocateCaptureBucket", ["s3:GetBucketLocation"], f"{self._s3}{bucket}")
+        self._allow("LocateCaptureBucket", ["s3:GetBucketLocation"], object_arn(self, f"s3://{bucket}"))
         acknowledge(
             self.role,
             rule=f"AwsSolutions-IAM5[Resource::{objects}]",
@@ -73,14 +72,14 @@ class TokenExchange(Construct):
     def allow_artifacts(self, *, bucket: str, prefixes: list[str]) -> None:
         """Let devices read what lies below `prefixes` of the artifact bucket."""
         for prefix in prefixes:
-            objects = f"{self._s3}{bucket}/{prefix}/*"
+            objects = object_arn(self, f"s3://{bucket}/{prefix}/*")
             self._allow(f"Read{prefix.title()}", ["s3:GetObject"], objects)
             acknowledge(
                 self.role,
                 rule=f"AwsSolutions-IAM5[Resource::{objects}]",
                 reason="Each version is a key of its own, and a device may be told to run any of them.",
             )
-        self._allow("LocateArtifactBucket", ["s3:GetBucketLocation"], f"{self._s3}{bucket}")
+        self._allow("LocateArtifactBucket", ["s3:GetBucketLocation"], object_arn(self, f"s3://{bucket}"))
 
     def allow_decryption(self, key: str) -> None:
         """Let devices read what is encrypted with a KMS key (ARN or alias)."""
@@ -92,7 +91,6 @@ class TokenExchange(Construct):
 
         The policy lacks `GetDeployments`, which the agent asks for where `deployments` is set (specification §1.2).
         """
-        stack = cdk.Stack.of(self)
         policy = "service-role/AmazonSageMakerEdgeDeviceFleetPolicy"
         self.role.add_managed_policy(iam.ManagedPolicy.from_aws_managed_policy_name(policy))
         acknowledge(
@@ -103,7 +101,7 @@ class TokenExchange(Construct):
         if not deployments:
             return
         # The fleet's name is lower case in ARNs.
-        fleet = f"arn:{stack.partition}:sagemaker:{stack.region}:{stack.account}:device-fleet/{fleet_name.lower()}"
+        fleet = regional_arn(self, "sagemaker", f"device-fleet/{fleet_name.lower()}")
         self.role.add_to_policy(
             iam.PolicyStatement(
                 sid="GetDeployments", actions=["sagemaker:GetDeployments"], resources=[fleet, f"{fleet}/device/*"]

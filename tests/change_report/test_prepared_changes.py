@@ -50,7 +50,9 @@ def test_nothing(clone: Clone) -> None:
 
 def test_a_role_widened(clone: Clone) -> None:
     source = "constructs/edge_constructs/token_exchange.py"
-    clone.edit(source, '/{prefix}/*"\n        self._allow("WriteCaptures"', '/*"\n        self._allow("WriteCaptures"')
+    clone.edit(
+        source, '/{prefix}/*")\n        self._allow("WriteCaptures"', '/*")\n        self._allow("WriteCaptures"'
+    )
     clone.edit(source, '"WriteCaptures", ["s3:PutObject"]', '"WriteCaptures", ["s3:PutObject", "s3:GetObject"]')
     told = clone.report_by_own_code()
     assert told.code == 3
@@ -64,7 +66,9 @@ def test_a_role_widened(clone: Clone) -> None:
 
 
 def test_a_bucket_replaced(clone: Clone) -> None:
-    clone.edit("stacks/environment.py", 'f"edge-{self.namespace}-artifacts-', 'f"edge-{self.namespace}-packages-')
+    clone.edit(
+        "stacks/environment/settings.py", 'f"edge-{self.namespace}-artifacts-', 'f"edge-{self.namespace}-packages-'
+    )
     told = clone.report_by_own_code()
     assert told.code == 3
     artifacts = next(one for one in told.environment("prod")["resources"] if one["id"] == "Artifacts")

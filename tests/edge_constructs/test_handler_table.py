@@ -166,6 +166,17 @@ def out_of_time(resource: Resource) -> None:
     resource.context = SimpleNamespace(get_remaining_time_in_millis=lambda: 0)
 
 
+def of_bucket(world: World, handler: Any, resource: Resource, situation: str) -> None:
+    """The situations that every handler of objects meets alike."""
+    if situation == "throttled":
+        world.patch.setattr(world.bucket, "_get", world.raises("SlowDown", 503))
+        world.patch.setattr(handler, "_s3", world.bucket.client)
+    elif situation == "not found":
+        world.bucket.objects.clear()
+    elif situation == "time-out":
+        out_of_time(resource)
+
+
 def packaging(world: World) -> Resource:
     bucket, kms, monkeypatch = world.bucket, world.kms, world.patch
     kms.add("alias/k")
@@ -179,13 +190,8 @@ def packaging(world: World) -> Resource:
             bucket.objects |= {f"assets/{name}.zip": b"no zip" for name in ("one", "two")}
         elif situation == "duplicate":
             bucket.objects |= {f"artifacts/{name}.tar.gz": b"another's" for name in ("one", "two")}
-        elif situation == "throttled":
-            monkeypatch.setattr(bucket, "_get", world.raises("SlowDown", 503))
-            monkeypatch.setattr(job, "_s3", bucket.client)
-        elif situation == "not found":
-            bucket.objects.clear()
-        elif situation == "time-out":
-            out_of_time(resource)
+        else:
+            of_bucket(world, job, resource, situation)
 
     resource = Resource(
         packaging_job_handler,
@@ -220,13 +226,8 @@ def artifact(world: World) -> Resource:
             bucket.objects |= {f"assets/{name}.zip": b"changed" for name in contents}
         elif situation == "duplicate":
             bucket.objects |= {f"artifacts/components/{name}.zip": b"another's" for name in contents}
-        elif situation == "throttled":
-            monkeypatch.setattr(bucket, "_get", world.raises("SlowDown", 503))
-            monkeypatch.setattr(handler, "_s3", bucket.client)
-        elif situation == "not found":
-            bucket.objects.clear()
-        elif situation == "time-out":
-            out_of_time(resource)
+        else:
+            of_bucket(world, handler, resource, situation)
 
     fixed = {"SourceBucket": "assets", "TargetBucket": "artifacts"}
     module = published_artifact_handler

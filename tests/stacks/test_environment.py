@@ -11,15 +11,7 @@ from hypothesis import strategies as st
 
 from stacks.application import ENVIRONMENTS
 from stacks.environment import EnvironmentFileError, load_environment, overrides_for
-
-MINIMAL = """
-devices = ["device-1"]
-[greengrass]
-nucleus_version = "2.14.3"
-token_exchange_service_version = "2.0.3"
-[inference]
-model = "digits"
-"""
+from tests.stacks.minimal import MINIMAL
 
 
 def write(folder: Path, text: str) -> Path:

@@ -10,21 +10,19 @@ from typing import Any
 import pytest
 
 from local.aws.policies import statements_of
+from tests.stacks.minimal import MINIMAL
 
-MINIMAL = """
-devices = ["device-1"]
-[greengrass]
-nucleus_version = "2.14.3"
-token_exchange_service_version = "2.0.3"
-[inference]
-model = "digits"
+COMPILED = (
+    MINIMAL
+    + """
 [compilation]
 target_device = "rasp4b"
 [packaging]
 kms_key_id = "alias/packages"
 """
+)
 VOLUME = "arn:aws:kms:us-east-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-SAGEMAKER = 'edge_manager = "sagemaker"\nacknowledge_discontinued = true\n' + MINIMAL + f'resource_key = "{VOLUME}"\n'
+SAGEMAKER = 'edge_manager = "sagemaker"\nacknowledge_discontinued = true\n' + COMPILED + f'resource_key = "{VOLUME}"\n'
 JOBS = "arn:aws:sagemaker:us-east-1:111122223333"
 COMPONENTS = "arn:aws:greengrass:us-east-1:111122223333:components"
 ARTIFACTS = "arn:aws:s3:::edge-test-artifacts-111122223333-us-east-1"
@@ -32,7 +30,7 @@ ARTIFACTS = "arn:aws:s3:::edge-test-artifacts-111122223333-us-east-1"
 
 @pytest.fixture
 def stacks(synthesise_texts: Any) -> dict[str, dict[str, Any]]:
-    open_, sagemaker = synthesise_texts(MINIMAL, SAGEMAKER)
+    open_, sagemaker = synthesise_texts(COMPILED, SAGEMAKER)
     return {"open": open_, "sagemaker": sagemaker}
 
 

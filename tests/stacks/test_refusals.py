@@ -13,19 +13,11 @@ import pytest
 
 from stacks.application import INPUT_ERRORS, build_app
 from stacks.components import LOCK, ROOT
+from tests.stacks.minimal import MINIMAL
 
 mark = pytest.mark.refusal
 Says = tuple[str, str, str, str]
 Refused = Callable[..., str]
-
-MINIMAL = """
-devices = ["device-1"]
-[greengrass]
-nucleus_version = "2.14.3"
-token_exchange_service_version = "2.0.3"
-[inference]
-model = "digits"
-"""
 
 
 @pytest.fixture(name="refused")

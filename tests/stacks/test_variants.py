@@ -8,16 +8,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-MINIMAL = """
-devices = ["device-1"]
-[greengrass]
-nucleus_version = "2.14.3"
-token_exchange_service_version = "2.0.3"
-[inference]
-model = "digits"
-[detection]
-model = "digitdetector"
-"""
+from tests.stacks.minimal import MINIMAL
+
+BOTH_MODELS = MINIMAL + '[detection]\nmodel = "digitdetector"\n'
 MODES = {"open": "", "sagemaker": 'edge_manager = "sagemaker"\nacknowledge_discontinued = true\n'}
 COMPILED = {
     "not": "",
@@ -34,7 +27,7 @@ PLATFORM = {
 def texts() -> Iterator[str]:
     for mode, compiled, platform in itertools.product(MODES, COMPILED, PLATFORM):
         if (mode, compiled) != ("sagemaker", "not"):  # refused
-            yield MODES[mode] + MINIMAL + COMPILED[compiled] + PLATFORM[platform]
+            yield MODES[mode] + BOTH_MODELS + COMPILED[compiled] + PLATFORM[platform]
 
 
 def versions(stacks: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import TypeAdapter
 
-from edge_constructs.compilation_job import compilation_key, compiled_files, write_archive
+from edge_constructs.compilation_input import compilation_key, compiled_files, write_archive
 from edge_constructs.compilation_settings import CompilationSettings, Framework
 from edge_constructs.framework_layout import LAYOUTS, foreign_framework
 from edge_constructs.job_rules import JobPropertyError
