@@ -406,6 +406,48 @@ class TestDiskUploader:
         assert evil.exists()
         assert not store.objects
 
+    @pytest.mark.parametrize("fault", ["directory", "pipe", "loop", "manifest"])
+    def test_what_cannot_be_read_is_set_aside_whole_and_the_later_ones_go_on(
+        self, tmp_path: Path, fault: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        parameters = make_settings(tmp_path, CaptureDataDestination="Disk", CaptureDataPeriodicUpload="true")
+        root, store, counted = parameters.capture_data_disk_path, Store(), list[str]()
+        fleet = root / parameters.folder_prefix / parameters.device_fleet_name
+        fleet.mkdir(parents=True)
+        for name in ("a", "b"):
+            files = [fleet / f"{name}-{number}" for number in (0, 1)]
+            for file in files:
+                file.write_bytes(b"data")
+            record = {"deviceFleetInputs": [{"data-ref": f"file://{file}"} for file in files]}
+            (fleet / f"{name}.jsonl").write_text(json.dumps(record) + "\n")
+        broken = fleet / ("a.jsonl" if fault == "manifest" else "a-1")
+        content = broken.read_bytes()
+        broken.unlink()
+        if fault == "pipe":
+            os.mkfifo(broken)
+        elif fault in {"loop", "manifest"}:  # an error of the file system itself, also for root
+            broken.symlink_to(broken)
+        else:
+            broken.mkdir()
+        uploader = DiskUploader(root, store, parameters, count=lambda name, _: counted.append(name))
+        for _ in range(2):
+            uploader._due = 0
+            assert uploader._step()
+        assert sorted(key.rpartition("/")[2] for key in store.objects) == ["b-0", "b-1", "b.jsonl"]
+        assert counted == ["uploads_set_aside"]
+        (told,) = [one for one in caplog.records if one.getMessage() == "upload_set_aside"]
+        assert str(broken) in told.__dict__["fields"]["error"]
+        assert (fleet / "a-0").exists()
+        if fault == "directory":
+            broken.rmdir()
+        else:
+            broken.unlink()
+        broken.write_bytes(content)  # somebody mends it
+        uploader._due = 0
+        assert uploader._step()
+        assert {"a-0", "a-1", "a.jsonl"} < {key.rpartition("/")[2] for key in store.objects}
+        assert not [path for path in fleet.rglob("*") if path.is_file()]
+
 
 @given(st.integers(1, 10_000))
 def test_a_fleet_spreads_its_retries_within_bounds(failures: int) -> None:

@@ -32,6 +32,7 @@ COUNTERS = {
     "captures_lost": "Acknowledged captures that the disk lost",
     "captures_dropped": "Acknowledged captures given up for newer ones",
     "deliveries_failed": "Attempts to deliver that failed and are repeated",
+    "uploads_set_aside": "Batches on disk whose upload was put off because a file of theirs cannot be read",
     "load_failures_integrity": "Loads refused because the package was altered or is not trusted",
     "load_failures_memory": "Loads refused for want of memory or of a place among the models",
     "load_failures_format": "Loads refused because the model cannot run here",

@@ -62,7 +62,7 @@ class Pipeline:
         self._failed = False
         self._batcher = Worker("batcher", self._batch)
         self._deliverer = Worker("deliverer", self._deliver)
-        self._uploader = _uploader(settings)
+        self._uploader = _uploader(settings, self._count)
 
     @property
     def failure(self) -> str:
@@ -77,7 +77,7 @@ class Pipeline:
         if self._uploader is not None:
             self._uploader.stop()
             self._uploader.join(_UPLOADER_SECONDS)
-        self._uploader = _uploader(settings)
+        self._uploader = _uploader(settings, self._count)
         if self._uploader is not None:
             self._uploader.start()
         self._spool.wake()
@@ -215,7 +215,7 @@ def _bucket(settings: Settings) -> Bucket:
     return Bucket(settings.bucket_name, make_client=lambda: make_s3_client(settings))
 
 
-def _uploader(settings: Settings) -> Worker | None:
+def _uploader(settings: Settings, count: Callable[[str, int], None]) -> Worker | None:
     if not settings.capture_data_periodic_upload:
         return None
-    return DiskUploader(settings.capture_data_disk_path, _bucket(settings), settings).worker
+    return DiskUploader(settings.capture_data_disk_path, _bucket(settings), settings, count=count).worker

@@ -7,9 +7,10 @@ import contextlib
 import json
 import logging
 import os
+import stat
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 from edge_agent.captures.destinations import MANIFEST_TYPE, File
 from edge_agent.captures.worker import Worker
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _SCHEME = "file://"
 _EMPTY_SECONDS = 2 * 3600.0
+_CHUNK = 1 << 20
+
+
+class _UnreadableError(Exception):
+    """A manifest, or a file that it refers to, is there but cannot be read."""
 
 
 class DiskUploader:
@@ -32,10 +38,20 @@ class DiskUploader:
         root: The disk path.
         bucket: Where the files go.
         settings: The agent's parameters.
+        count: Takes the name of a counter and a number, see ``edge_agent.metrics``.
     """
 
-    def __init__(self, root: Path, bucket: Destination, settings: Settings) -> None:
+    def __init__(
+        self,
+        root: Path,
+        bucket: Destination,
+        settings: Settings,
+        *,
+        count: Callable[[str, int], None] = lambda _name, _amount: None,
+    ) -> None:
         self._root = root
+        self._count = count
+        self._set_aside: set[Path] = set()
         self._bucket = bucket
         self._folder = root / settings.folder_prefix / settings.device_fleet_name
         self._period = settings.capture_data_periodic_upload_period_seconds
@@ -45,7 +61,9 @@ class DiskUploader:
     def _step(self) -> bool:
         if self.worker.stopping.wait(max(self._due - time.monotonic(), 0.0)):
             return False
-        for manifest in self._tidied():
+        manifests = self._tidied()
+        self._set_aside.intersection_update(manifests)
+        for manifest in manifests:
             self._upload_if_readable(manifest)
         self._due = time.monotonic() + self._period
         return True
@@ -65,28 +83,40 @@ class DiskUploader:
     def _upload_if_readable(self, manifest: Path) -> None:
         try:
             self.upload(manifest)
-        except (ValueError, AttributeError, TypeError) as error:
-            # Not ours, or edited: it stays where it is, and the others go on.
-            fields = {"manifest": str(manifest), "error": str(error)}
-            _LOG.warning("manifest_unreadable", extra={"fields": fields})
+        except (_UnreadableError, ValueError, AttributeError, TypeError) as error:
+            # Not ours, edited, or on a bad disk: it stays where it is with all its files and is tried again in the next
+            # period; the others go on. It is told and counted once.
+            if manifest not in self._set_aside:
+                self._set_aside.add(manifest)
+                self._count("uploads_set_aside", 1)
+                fields = {"manifest": str(manifest), "error": str(error)}
+                _LOG.warning("upload_set_aside", extra={"fields": fields})
+        else:
+            self._set_aside.discard(manifest)
 
     def upload(self, manifest: Path) -> None:
         """Upload a manifest after its files, then remove all of them; to be repeated whole when it was cut off."""
-        records = [json.loads(line) for line in manifest.read_bytes().splitlines()]
-        side_files = []
+        try:
+            content = manifest.read_bytes()
+        except OSError as error:
+            raise _UnreadableError(f"{manifest}: {error.strerror}") from error
+        records = [json.loads(line) for line in content.splitlines()]
+        side_files, present = [], []
         for item in self._references(records):
             path = self._root / item["data-ref"][len(_SCHEME) :]
-            if not path.resolve().is_relative_to(self._root.resolve()):
+            if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self._root)):
                 # It would be uploaded and removed with the agent's rights, which are not those of whoever wrote it.
                 raise ValueError(f"expected files below {self._root}, got {path}")
             key = self._key(path)
             side_files.append(path)
             item["data-ref"] = self._bucket.reference(key)
-            if not path.exists():
+            if _readable(path):
+                present.append(File(key, path))
+            else:
                 # They are removed only after the manifest arrived, so this one arrived before a crash, or was taken.
                 _LOG.warning("side_file_missing", extra={"fields": {"file": str(path), "manifest": str(manifest)}})
-                continue
-            self._bucket.put([File(key, path)])
+        for file in present:  # now that all of them can be read
+            self._bucket.put([file])
         lines = [json.dumps(one, sort_keys=True, separators=(",", ":")).encode() + b"\n" for one in records]
         self._bucket.put([File(self._key(manifest), b"".join(lines), MANIFEST_TYPE)])
         for path in [*side_files, manifest]:  # the manifest last, it leads to the others
@@ -105,3 +135,18 @@ class DiskUploader:
                 for item in items:
                     if item.get("data-ref", "").startswith(f"{_SCHEME}{self._root}/"):
                         yield item
+
+
+def _readable(path: Path) -> bool:
+    """Read a file to its end, which a bad disk may refuse only there; false when it is not there."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to open a pipe would wait
+            raise _UnreadableError(f"{path}: expected a regular file")
+        with path.open("rb", buffering=0) as stream:
+            while stream.read(_CHUNK):
+                pass
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _UnreadableError(f"{path}: {error.strerror}") from error
+    return True
