@@ -81,7 +81,8 @@ def path(echo: Echo, tmp_path: Path, eventually: Callable[..., None]) -> Iterato
     echo.go.set()
     assert made.stop(2.0).wait(10)
     assert made._running == 0
-    eventually(lambda: made._room == 4 * MOST_BYTES)  # whose caller is gone may be a moment from its end
+    # Whose caller is gone may be a moment from its end.
+    eventually(lambda: made._requests.left == made.answers.left == 4 * MOST_BYTES)
     assert not made._connections
 
 
@@ -599,6 +600,25 @@ class TestFaults:
 
 
 class TestManyClients:
+    def test_answers_that_nobody_takes_have_one_bound_for_all(
+        self, path: Path, stock: Callable[..., Any], eventually: Callable[..., None]
+    ) -> None:
+        large = b"large%d" % (MOST_BYTES - 1000)  # more than the windows of those who never widen them
+        clients = [Raw(path) for _ in range(5)]
+        for client in clients[:4]:
+            client.send(client.request(1, large))
+            assert any(head.kind == frames.HEADERS for head, _ in client.frames())  # the answer has begun
+        clients[4].send(clients[4].request(1, large))
+        fields = clients[4].answer(1)[0]
+        assert int(fields[b"grpc-status"]) == Code.RESOURCE_EXHAUSTED
+        assert b"no room" in fields[b"grpc-message"]
+        assert stock(b"x").result() == b"x"
+        clients[4].send(clients[4].request(3, b"x"))
+        assert clients[4].answer(3)[1] == b"x"
+        for client in clients:
+            client.socket.close()
+        eventually(lambda: stock(large).exception() is None)
+
     def test_the_one_idle_longest_makes_room(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(server, "_MOST_CONNECTIONS", 3)
         clients = []

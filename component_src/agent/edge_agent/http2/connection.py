@@ -25,20 +25,27 @@ from edge_agent.http2.source import Source
 from edge_agent.log import log_defect
 
 if TYPE_CHECKING:
+    from edge_agent.http2.budget import Budget
     from edge_agent.http2.exchange import Exchange
     from edge_agent.http2.overseer import Overseer
     from edge_agent.service import Service
 
 _LOG = logging.getLogger(__name__)
 _GREETING_SECONDS = 10.0
-_ANSWERS = 2  # of the longest kind, that may wait until the client takes them
 
 
 class Host(calls.Limits, Protocol):
-    """What a connection needs of its server."""
+    """What a connection needs of its server.
+
+    Attributes:
+        service: What answers.
+        overseer: Watches the socket.
+        answers: Bytes of answers that may wait until their clients take them.
+    """
 
     service: Service
     overseer: Overseer
+    answers: Budget
 
     def gone(self, connection: Connection) -> None:
         """The connection has ended."""
@@ -65,7 +72,7 @@ class Connection:
         self._socket = accepted
         self._host = host
         self._source = Source(accepted.recv_into)
-        self._sink = Sink(accepted, most_waiting=_ANSWERS * host.most_bytes)
+        self._sink = Sink(accepted, host.answers)
         self._calls = calls.Calls(host, self._sink)
         self._frames = FrameReader(self._source, self._sink, self._calls)
         self._lock = threading.Lock()
