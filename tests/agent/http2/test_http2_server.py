@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_agent.http2 import connection, exchange, frames, server
+from edge_agent.http2 import connection, exchange, frames, server, watch
 from edge_agent.http2.frames import ErrorCode, Setting
 from edge_agent.http2.server import Http2Server
 from edge_agent.http2.source import Source
@@ -562,6 +562,58 @@ class TestFaults:
         raw.send(frames.PREFACE[:10])
         assert raw.ending() is None
         raw.socket.close()
+
+    @pytest.mark.parametrize("what", ["head", "payload", "continuation", "request", "small frames", "answer"])
+    def test_what_is_begun_and_trickles_is_ended(self, path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+        monkeypatch.setattr(watch, "_PERIOD_SECONDS", 0.3)
+        raw, idle = Raw(path), Raw(path)
+        request = raw.request(1, bytes(1000))
+        block = raw.encoder.encode(HEADERS)
+        begin = {
+            "head": b"",
+            "payload": frames.head(1000, frames.PING + 100, 0, 0),  # a kind that is stepped over
+            "continuation": frames.frame(frames.HEADERS, 0, 1, block) + frames.head(9000, frames.CONTINUATION, 0, 1),
+            "request": request[:-900],
+            "small frames": frames.frame(frames.HEADERS, frames.END_HEADERS, 1, block),
+            "answer": frames.settings({Setting.INITIAL_WINDOW_SIZE: 1}) + request,  # taken byte by byte
+        }[what]
+        piece = {"small frames": frames.frame(frames.DATA, 0, 1, b"\0"), "answer": frames.window_update(1, 1)}.get(
+            what, b"\0"
+        )
+        raw.send(begin)
+        ended = threading.Event()
+
+        def trickle() -> None:
+            with contextlib.suppress(OSError):
+                for _ in range(5 if what == "head" else 10_000):
+                    raw.send(piece)
+                    if ended.wait(0.02):
+                        return
+
+        sender = threading.Thread(target=trickle)
+        sender.start()
+        for _ in raw.frames():  # until the server ends it
+            pass
+        ended.set()
+        sender.join()
+        raw.socket.close()
+        idle.send(idle.request(1, b"x"))  # who says nothing between frames stays
+        assert idle.answer(1)[1] == b"x"
+        idle.socket.close()
+
+    def test_who_goes_on_is_never_ended(self, path: Path, echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(watch, "_PERIOD_SECONDS", 0.3)
+        raw, slow = Raw(path), Raw(path)
+        slow.send(slow.request(1, b"wait"))  # a call that takes many periods
+        assert echo.waiting.acquire(timeout=10)
+        for stream in range(1, 21, 2):
+            raw.send(raw.request(stream, b"x"))
+            assert raw.answer(stream)[1] == b"x"
+            time.sleep(0.1)
+        echo.go.set()
+        assert slow.answer(1)[1] == b"wait"
+        raw.socket.close()
+        slow.socket.close()
 
     def test_a_client_that_vanishes_is_no_longer_worked_for(
         self, raw: Raw, echo: Echo, eventually: Callable[..., None]

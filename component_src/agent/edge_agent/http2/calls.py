@@ -90,6 +90,10 @@ class Calls:
         """Whether nothing is asked and nothing unsent."""
         return not self._incoming and not self._answering and not self._sink.pending()
 
+    def begun(self) -> list[int]:
+        """The streams whose requests are not whole."""
+        return list(self._incoming)
+
     def leave(self) -> bool:
         """Take no new calls, and tell the peer; whether that is news."""
         with self._lock:

@@ -22,6 +22,7 @@ from edge_agent.http2.frames import ConnectionFaultError
 from edge_agent.http2.reader import FrameReader
 from edge_agent.http2.sink import Sink
 from edge_agent.http2.source import Source
+from edge_agent.http2.watch import Watch
 from edge_agent.log import log_defect
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Connection:
         self._is_read = True  # by the thread that will begin
         self._ended = False
         self._greeting = _Greeting(self)
+        self._watch = Watch(self._begun, expect=host.expect, end=self.abort)
         host.overseer.add(accepted, self._something_came)
 
     @property
@@ -89,6 +91,7 @@ class Connection:
     def greet(self) -> None:
         """Say what the client waits for before it calls; that fits into a new socket, and takes no time."""
         self._host.expect(self._greeting)
+        self._host.expect(self._watch)
         self._frames.greet()
 
     def begin(self) -> None:
@@ -104,6 +107,17 @@ class Connection:
         """End now."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # who reads finds the end; if nobody does, the overseer does
+
+    def _begun(self) -> frozenset[object]:
+        """See ``Watch``: a frame of which a part has come, requests that are not whole, answers that are not taken."""
+        frame = self._frames.begun()
+        return frozenset(
+            [
+                *([("frame", frame)] if frame is not None else []),
+                *(("request", stream) for stream in self._calls.begun()),
+                *(("answer", stream) for stream in self._sink.begun()),
+            ]
+        )
 
     def _abort_when_left(self) -> None:
         if self._calls.left():
@@ -173,6 +187,7 @@ class Connection:
         self._host.overseer.remove(self._socket)
         self._socket.close()
         self._host.expect_no_more(self._greeting)
+        self._host.expect_no_more(self._watch)
         self._calls.cancel_all()
         self._host.gone(self)
 

@@ -73,6 +73,10 @@ class Sink:
         with self._lock:
             return bool(self._waiting) and not self._broken
 
+    def begun(self) -> list[int]:
+        """The streams whose answers wait; asks without waiting for who sends."""
+        return list(self._waiting)
+
     def control(self, frame: bytes) -> None:
         """Send a frame that needs no window."""
         with self._lock:
