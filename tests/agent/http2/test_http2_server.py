@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from edge_agent.http2 import connection, exchange, frames, server, watch
 from edge_agent.http2.frames import ErrorCode, Setting
 from edge_agent.http2.server import Http2Server
+from edge_agent.http2.sink import Sink
 from edge_agent.http2.source import Source
 from edge_agent.service import Answer, Call, Code
 
@@ -614,6 +615,27 @@ class TestFaults:
         assert slow.answer(1)[1] == b"wait"
         raw.socket.close()
         slow.socket.close()
+
+    @pytest.mark.parametrize("calls_at_once", [1, 3])  # answered by who reads, or by others too
+    @pytest.mark.parametrize("where", ["answer", "message"])
+    def test_a_defect_ends_its_connection_and_leaves_nothing(
+        self, path: Path, echo: Echo, caplog: pytest.LogCaptureFixture, where: str, calls_at_once: int
+    ) -> None:
+        def defect(*_: object) -> None:
+            raise ZeroDivisionError
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(echo if where == "answer" else Sink, where, defect)
+            raw = Raw(path)
+            raw.send(b"".join(raw.request(stream, b"x") for stream in range(1, 2 * calls_at_once, 2)))
+            assert raw.ending() is None
+        raw.socket.close()
+        assert all(one.exc_info for one in caplog.records if one.getMessage() == "internal_error")
+        assert "ZeroDivisionError" in caplog.text
+        after = Raw(path)
+        after.send(after.request(1, b"x"))  # the server's counts are looked at when it stops
+        assert after.answer(1)[1] == b"x"
+        after.socket.close()
 
     def test_a_client_that_vanishes_is_no_longer_worked_for(
         self, raw: Raw, echo: Echo, eventually: Callable[..., None]

@@ -181,6 +181,8 @@ class Connection:
     def _end(self) -> None:
         """The last reader's last act; what still runs finds that nobody waits for it."""
         with self._lock:
+            if self._ended:  # by a defect in another thread
+                return
             self._ended = True
         self.abort()  # whoever is still sending need not wait for the peer
         self._sink.close()
@@ -193,12 +195,22 @@ class Connection:
 
     # --- answering ----------------------------------------------------------------------------------------------------
     def _answer_and_read(self, exchange: Exchange) -> None:
-        if self._answer(exchange):
+        try:
+            reads = self._answer(exchange)
+        except Exception:  # noqa: BLE001 # nobody would answer the call, and perhaps nobody read: it ends this connection
+            log_defect(_LOG, where="connection")
+            self._end()
+            return
+        if reads:
             self._read()
 
     def _answer(self, exchange: Exchange) -> bool:
         """Answer a call, and tell whether this thread is the reader now."""
-        answer = self._host.service.answer(exchange.rpc, exchange.take_message(), exchange)
+        try:
+            answer = self._host.service.answer(exchange.rpc, exchange.take_message(), exchange)
+        except BaseException:
+            self._calls.abandon(exchange)
+            raise
         self._host.end_call()
         # Before the answer is out, as the next request may follow it at once.
         reads = self._becomes_reader()
