@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from edge_agent import settings
+from edge_agent import settings, unix_socket
 from edge_contract.client import AgentClient, CaptureStatus
 from edge_contract.errors import AgentError
 
@@ -275,6 +276,21 @@ class TestDoctor:
         assert f"an agent answers; loaded models: digits ({package})" in self.doctor(agent, BucketName="bucket").stdout
         agent.stop(signal.SIGKILL)
         assert "left by an agent that is gone" in self.doctor(agent, BucketName="bucket").stdout
+
+    def test_a_process_that_holds_the_socket_and_takes_nobody_is_told_at_once(self, agent: AgentProcess) -> None:
+        with socket.socket(socket.AF_UNIX) as holder, contextlib.ExitStack() as waiting:
+            holder.bind(str(agent.socket))
+            holder.listen(0)
+            while unix_socket.knock(agent.socket) == 0:  # as a stopped process: nobody accepts
+                one = waiting.enter_context(socket.socket(socket.AF_UNIX))
+                one.setblocking(False)  # noqa: FBT003 # the socket's own signature
+                one.connect_ex(str(agent.socket))
+            with pytest.raises(unix_socket.OccupiedError, match="it is stopped or hangs"):
+                unix_socket.claim(agent.socket)
+            done = self.doctor(agent, BucketName="bucket")
+            assert done.returncode == 1
+            assert "takes no clients" in done.stdout
+            assert agent.socket.is_socket()
 
     @pytest.mark.parametrize(
         ("parameters", "finding"),

@@ -84,6 +84,13 @@ def check_length(path: Path, *, name: str = "UnixSocketName") -> None:
         raise OccupiedError(f"{name}: expected at most {MAX_SOCKET_PATH_BYTES} bytes, got {length}; shorten {path}")
 
 
+def knock(path: Path) -> int:
+    """Try to connect without waiting; 0 when a process listens, EAGAIN when so many wait for it that none is added."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # noqa: FBT003 # the socket's own signature
+        return probe.connect_ex(str(path))
+
+
 def claim(path: Path, *, name: str = "UnixSocketName") -> None:
     """Make the path free for the server, which would take a socket from a living owner without a word.
 
@@ -96,8 +103,12 @@ def claim(path: Path, *, name: str = "UnixSocketName") -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise OccupiedError(f"{name}: expected {path} to be free or an old socket, got another kind of file")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        code = probe.connect_ex(str(path))
+    code = knock(path)
+    if code == errno.EAGAIN:
+        raise OccupiedError(
+            f"{name}: expected {path} to be free, but a process holds it and takes no clients: it is stopped "
+            "or hangs; end it first"
+        )
     if code == 0:
         raise OccupiedError(f"{name}: expected {path} to be free, but a process listens there; stop it first")
     try:
@@ -108,7 +119,7 @@ def claim(path: Path, *, name: str = "UnixSocketName") -> None:
         raise OccupiedError(f"{name}: the old socket {path} cannot be replaced: {error.strerror}") from error
 
 
-def bind(listen: Callable[[Path], None], path: Path, *, mode: int, group: str) -> None:
+def bind(listen: Callable[[Path], None], path: Path, *, mode: int, group: str, name: str = "UnixSocketName") -> None:
     """Let a server listen at a path that was claimed, with no more than the given permissions at any moment.
 
     Raises:
@@ -119,7 +130,7 @@ def bind(listen: Callable[[Path], None], path: Path, *, mode: int, group: str) -
         listen(path)
     except OSError as error:
         raise OccupiedError(
-            f"UnixSocketName: {path} cannot be bound ({error}); does its directory exist and may we write there?"
+            f"{name}: {path} cannot be bound ({error}); does its directory exist and may we write there?"
         ) from error
     finally:
         os.umask(before)
