@@ -15,13 +15,15 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from edge_agent import settings, unix_socket
+from edge_agent import prometheus, settings, unix_socket
 from edge_contract.client import AgentClient, CaptureStatus
 from edge_contract.errors import AgentError
 
@@ -90,6 +92,36 @@ class TestMetricsSocket:
         assert scrape(metrics, "/other")[0] == 404
         assert agent.stop() == 0
         assert not metrics.exists()
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to other groups")
+    def test_its_group_is_the_one_of_the_agents_socket(self, agent: AgentProcess) -> None:
+        agent.start(MetricsSocketName="m.sock", UnixSocketGroup="12345")
+        assert {(agent.work / "m.sock").stat().st_gid, agent.socket.stat().st_gid} == {12345}
+
+    def test_who_asks_slowly_is_ended_and_few_are_heard_at_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, eventually: Callable[..., None]
+    ) -> None:
+        monkeypatch.setattr(prometheus, "_TIMEOUT_SECONDS", 1.0)
+        before = threading.active_count()
+        metrics = prometheus.MetricsSocket(tmp_path / "m", mode=0o600, group="", text=lambda: "x 1\n")
+        with contextlib.ExitStack() as held:
+            held.callback(metrics.close)
+            clients = [held.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(12)]
+            for client in clients:
+                client.connect(str(tmp_path / "m"))
+            assert threading.active_count() <= before + 1 + 4
+            ended = 0
+            while ended < len(clients):
+                for client in clients:
+                    try:
+                        client.send(b"G")  # never a whole line
+                    except OSError:
+                        ended += 1
+                ended = ended if ended == len(clients) else 0
+                time.sleep(0.02)
+            eventually(lambda: threading.active_count() == before + 1)
+            assert scrape(tmp_path / "m") == (200, "x 1\n")
+        assert not (tmp_path / "m").exists()
 
 
 class TestRefusedLoads:

@@ -91,6 +91,7 @@ class Application:
                 metrics_socket = prometheus.MetricsSocket(
                     parameters.metrics_socket_name,
                     mode=parameters.unix_socket_mode,
+                    group=parameters.unix_socket_group,
                     text=lambda: prometheus.render(self._heartbeat.agent_metrics(), self._heartbeat.model_metrics()),
                 )
                 held.callback(metrics_socket.close)

@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
-import os
+import logging
+import socket
 import socketserver
+import sys
 import threading
-from typing import TYPE_CHECKING, Callable
+import time
+from typing import TYPE_CHECKING, Any, Callable
 
 from edge_agent import unix_socket
+from edge_agent.log import log_defect
 from edge_agent.metrics import COUNTERS
 
 if TYPE_CHECKING:
@@ -27,7 +32,9 @@ _GAUGES = {
     "spool_captures": "Captures on their way",
     "spool_bytes": "Bytes of captures on their way",
 }
-_TIMEOUT_SECONDS = 5.0
+_TIMEOUT_SECONDS = 5.0  # for a whole connection
+_MOST_CLIENTS = 4  # each has a thread
+_LOG = logging.getLogger(__name__)
 
 
 def render(agent: Mapping[str, float], models: list[tuple[LoadedModel, ModelMetrics]]) -> str:
@@ -77,8 +84,43 @@ def _escape(text: str) -> str:
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
+    """A few clients at the same time, each for a few seconds, however slowly it asks or reads."""
+
     daemon_threads = True
     request_queue_size = 8
+
+    def __init__(self, handler: Callable[..., http.server.BaseHTTPRequestHandler]) -> None:
+        super().__init__("", handler, bind_and_activate=False)
+        self._deadlines: dict[Any, float] = {}
+
+    def listen(self, path: Path) -> None:
+        """See ``unix_socket.bind``."""
+        self.server_address = str(path)
+        self.server_bind()
+        self.server_activate()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if len(self._deadlines) >= _MOST_CLIENTS:
+            self.shutdown_request(request)
+            return
+        self._deadlines[request] = time.monotonic() + _TIMEOUT_SECONDS
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """End who took too long; called several times a second."""
+        now = time.monotonic()
+        for request, deadline in list(self._deadlines.items()):
+            if deadline <= now:
+                with contextlib.suppress(OSError):  # it has ended just now
+                    request.shutdown(socket.SHUT_RDWR)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._deadlines.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 # the library's signature
+        if not isinstance(sys.exc_info()[1], OSError):  # a client that has gone is no defect
+            log_defect(_LOG, where="metrics")
 
 
 class MetricsSocket:
@@ -87,13 +129,14 @@ class MetricsSocket:
     Args:
         path: The socket.
         mode: Its permissions.
+        group: Who may connect besides the owner, by name or number; blank for this process's group.
         text: Makes the exposition.
 
     Raises:
-        OccupiedError: The socket cannot be taken.
+        OccupiedError: The socket cannot be taken, or its group cannot be set.
     """
 
-    def __init__(self, path: Path, *, mode: int, text: Callable[[], str]) -> None:
+    def __init__(self, path: Path, *, mode: int, group: str, text: Callable[[], str]) -> None:
         class Handler(http.server.BaseHTTPRequestHandler):
             timeout = _TIMEOUT_SECONDS
 
@@ -113,14 +156,12 @@ class MetricsSocket:
 
         unix_socket.check_length(path, name="MetricsSocketName")
         unix_socket.claim(path, name="MetricsSocketName")
-        before = os.umask(0o177)
+        self._server = _Server(Handler)
         try:
-            self._server = _Server(str(path), Handler)
-        except OSError as error:
-            raise unix_socket.OccupiedError(f"MetricsSocketName: {path} cannot be bound: {error.strerror}") from error
-        finally:
-            os.umask(before)
-        path.chmod(mode)
+            unix_socket.bind(self._server.listen, path, mode=mode, group=group, name="MetricsSocketName")
+        except unix_socket.OccupiedError:
+            self._server.server_close()
+            raise
         self._path = path
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
         self._thread.start()
