@@ -309,6 +309,20 @@ class TestDoctor:
         agent.stop(signal.SIGKILL)
         assert "left by an agent that is gone" in self.doctor(agent, BucketName="bucket").stdout
 
+    @pytest.mark.parametrize(("bound", "mark"), [(0, "ok"), (2 << 20, "ok"), (1 << 20, "note")])
+    def test_it_tells_what_captures_on_disk_take_of_their_bound(
+        self, agent: AgentProcess, bound: int, mark: str
+    ) -> None:
+        folder = agent.work / "captured/sme-capture/f/digits"
+        folder.mkdir(parents=True)
+        (folder / "a").write_bytes(bytes(1 << 20))
+        where = {"CaptureDataDestination": "Disk", "CaptureDataDiskPath": "captured", "FolderPrefix": "sme-capture"}
+        done = self.doctor(agent, **where, CaptureDataDiskMaxBytes=str(bound))
+        assert done.returncode == 0
+        (line,) = [line for line in done.stdout.splitlines() if "CaptureDataDiskMaxBytes" in line]
+        assert line.split()[0] == mark
+        assert (f"{1 << 20} of {bound} bytes" if bound else f"{1 << 20} bytes in use, without a bound") in line
+
     def test_a_process_that_holds_the_socket_and_takes_nobody_is_told_at_once(self, agent: AgentProcess) -> None:
         with socket.socket(socket.AF_UNIX) as holder, contextlib.ExitStack() as waiting:
             holder.bind(str(agent.socket))

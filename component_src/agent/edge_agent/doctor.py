@@ -117,6 +117,20 @@ def _disk(parameters: Settings) -> Iterator[tuple[str, str, str]]:
     yield _room("spool", "LocalDataRootPath", parameters.local_data_root_path, parameters.capture_spool_max_bytes)
     if parameters.capture_data_destination == "Disk":
         yield _room("captures", "CaptureDataDiskPath", parameters.capture_data_disk_path, _LEAST_FREE_BYTES)
+        yield _disk_bound(parameters)
+
+
+def _disk_bound(parameters: Settings) -> tuple[str, str, str]:
+    from edge_agent.captures.room import bytes_below  # noqa: PLC0415 # takes a moment to load
+
+    folder, bound = parameters.capture_data_disk_folder, parameters.capture_data_disk_max_bytes
+    used = bytes_below(folder)
+    if not bound:
+        return _OK, "captures", f"{folder}: {used} bytes in use, without a bound (CaptureDataDiskMaxBytes is 0)"
+    text = f"{folder}: {used} of {bound} bytes (CaptureDataDiskMaxBytes) in use"
+    if used < bound:
+        return _OK, "captures", text
+    return _NOTE, "captures", f"{text}: captures wait in the spool until files are uploaded or removed"
 
 
 def _room(what: str, parameter: str, path: Path, wanted: int) -> tuple[str, str, str]:

@@ -206,9 +206,9 @@ def _destination(settings: Settings) -> Destination:
 def _room(settings: Settings) -> DiskRoom | None:
     if settings.capture_data_destination != "Disk" or not settings.capture_data_disk_max_bytes:
         return None
-    root = settings.capture_data_disk_path
-    folder = root / settings.folder_prefix / settings.device_fleet_name
-    return DiskRoom(root, folder, settings.capture_data_disk_max_bytes)
+    return DiskRoom(
+        settings.capture_data_disk_path, settings.capture_data_disk_folder, settings.capture_data_disk_max_bytes
+    )
 
 
 def _bucket(settings: Settings) -> Bucket:

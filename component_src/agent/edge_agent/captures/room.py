@@ -52,7 +52,7 @@ class DiskRoom:
         now = time.monotonic()
         full = self._used + more > self._max_bytes
         if self._walked is None or (full and now - self._walked >= _WALK_SECONDS):
-            self._used, self._walked = _bytes_below(self._folder), now
+            self._used, self._walked = bytes_below(self._folder), now
         if more > 0 and self._used + more > self._max_bytes:
             raise NoRoomError(
                 f"{self._folder}: expected room for {more} bytes of captures, {self._used} of {self._max_bytes} "
@@ -62,7 +62,8 @@ class DiskRoom:
         self._used += more
 
 
-def _bytes_below(folder: Path) -> int:
+def bytes_below(folder: Path) -> int:
+    """The bytes of all files below a folder, which may be missing."""
     # A folder that cannot be read is none of the agent's, or was removed just now.
     return sum(_size(Path(name) / file) for name, _, files in os.walk(folder) for file in files)
 

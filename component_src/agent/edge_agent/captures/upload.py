@@ -53,7 +53,7 @@ class DiskUploader:
         self._count = count
         self._set_aside: set[Path] = set()
         self._bucket = bucket
-        self._folder = root / settings.folder_prefix / settings.device_fleet_name
+        self._folder = settings.capture_data_disk_folder
         self._period = settings.capture_data_periodic_upload_period_seconds
         self._due = time.monotonic() + self._period
         self.worker = Worker("uploader", self._step)
