@@ -37,6 +37,7 @@ class Candidate:
         address: Where its server listens; empty without one.
         python: The environment of its clients.
         shared_memory: Whether its clients use it.
+        variables: The environment variables that its clients have of their own.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Candidate:
     address: str = ""
     python: Path = Path(sys.executable)
     shared_memory: bool = False
+    variables: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def worker_spec(self, subject: Subject, paths: Mapping[str, Path]) -> dict[str, Any]:
         """What a worker is told."""
@@ -123,6 +125,13 @@ def agent(work: Path, **parameters: str) -> Server:
     own = {"DeviceFleetName": "benchmark", "UnixSocketName": address, "CaptureDataDestination": "Disk"}
     (work / "agent.json").write_text(json.dumps({**own, **parameters}), encoding="utf-8")
     return Server([sys.executable, "-m", "edge_agent", "--config", str(work / "agent.json")], address, work)
+
+
+def component_variables() -> dict[str, str]:
+    """What the recipe of an inference component sets for its process, and so for its ``AgentClient``."""
+    recipe = json.loads((ROOT / "component_src/image_classification/recipe.json").read_text(encoding="utf-8"))
+    variables: dict[str, str] = recipe["Manifests"][0]["Lifecycle"]["run"]["Setenv"]
+    return variables
 
 
 def write_packages(subjects: Sequence[Subject], work: Path) -> None:

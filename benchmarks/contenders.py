@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -59,8 +60,8 @@ class Contenders:
         candidates.write_packages(self._subjects, self._work)
         for name, transport in AGENTS.items():
             server = candidates.agent(self._folder(name), Transport=transport)
-            inline = Candidate(f"{name} inline", "agent", server.address)
-            shared = Candidate(f"{name} shared memory", "agent", server.address, shared_memory=True)
+            inline = Candidate(f"{name} inline", "agent", server.address, variables=candidates.component_variables())
+            shared = dataclasses.replace(inline, name=f"{name} shared memory", shared_memory=True)
             if self._starts(name, server, inline, prepare=self._load):
                 self._load_others(server)
                 yield from (inline, shared)

@@ -29,7 +29,7 @@ class Worker:
         self._process = subprocess.Popen(  # noqa: S603 # the project's own program
             [str(candidate.python), "-m", "benchmarks.worker", json.dumps(spec)],
             cwd=candidates.ROOT,
-            env=candidates.environment(),
+            env={**candidates.environment(), **candidate.variables},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -7,6 +7,8 @@ into the working directory. An input that takes longer than five seconds, or mem
 
 from __future__ import annotations
 
+import argparse
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,11 +22,24 @@ _MEMORY_MB = 1024
 _LONGEST = 4096
 
 
-def main() -> None:
-    """Run the fuzzer, which ends the process."""
-    name, runs, seconds = sys.argv[1:]
-    corpus = Path(tempfile.mkdtemp(prefix="edge-fuzz-"))
-    for number, seed in enumerate(targets.seeds()[name]):
+def main() -> int:
+    """Run the fuzzer in a process of its own, as it ends its process and would leave its inputs behind."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
+    parser.add_argument("target", choices=sorted(targets.TARGETS))
+    parser.add_argument("runs", type=int, help="inputs")
+    parser.add_argument("seconds", type=int)
+    parser.add_argument("--corpus", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.corpus is not None:
+        _fuzz(arguments.target, runs=arguments.runs, seconds=arguments.seconds, corpus=arguments.corpus)
+    print(f"{arguments.target}: {arguments.runs} inputs, at most {arguments.seconds} s ...", flush=True)  # noqa: T201
+    with tempfile.TemporaryDirectory(prefix="edge-fuzz-") as corpus:
+        command = [sys.executable, "-m", "benchmarks.soak", *sys.argv[1:], "--corpus", corpus]
+        return subprocess.run(command, check=False).returncode  # noqa: S603 # this program
+
+
+def _fuzz(target: str, *, runs: int, seconds: int, corpus: Path) -> None:
+    for number, seed in enumerate(targets.seeds()[target]):
         (corpus / str(number)).write_bytes(seed)
     options = [
         f"-runs={runs}",
@@ -35,9 +50,9 @@ def main() -> None:
         "-print_final_stats=1",
         "-verbosity=0",
     ]
-    atheris.Setup([name, *options, str(corpus)], targets.TARGETS[name])
+    atheris.Setup([target, *options, str(corpus)], targets.TARGETS[target])
     atheris.Fuzz()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

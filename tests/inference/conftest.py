@@ -216,11 +216,13 @@ class Device:
         return process
 
     def start(self) -> Process:
+        recipe = json.loads((ROOT / "component_src" / self._folder / "recipe.json").read_text(encoding="utf-8"))
         process = Process(
             [str(ROOT / "component_src" / self._folder)],
             work=self._own_work,
             log=self._root / "component.log",
             environment={
+                **recipe["Manifests"][0]["Lifecycle"]["run"]["Setenv"],
                 "AWS_GG_NUCLEUS_DOMAIN_SOCKET_FILEPATH_FOR_COMPONENT": str(self.nucleus.server.path),
                 "SVCUID": TOKEN,
             },
