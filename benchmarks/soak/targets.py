@@ -19,6 +19,7 @@ from edge_agent import inputs, requests
 from edge_agent.captures import capture
 from edge_agent.errors import RefusedError
 from edge_agent.http2 import frames
+from edge_agent.http2.budget import Budget
 from edge_agent.http2.calls import Calls
 from edge_agent.http2.reader import FrameReader
 from edge_agent.http2.sink import Sink
@@ -139,6 +140,9 @@ class _Nowhere:
         """As a socket has it."""
 
 
+_ANSWERS_BYTES = 1 << 20
+
+
 class _Limits:
     """A server's bounds, and what is used of them."""
 
@@ -187,8 +191,8 @@ def http2(message: bytes) -> None:
         left = left[size:]
         return size
 
-    limits = _Limits()
-    sink = Sink(_Nowhere(), most_waiting=1 << 20)  # type: ignore[arg-type] # as much of a socket as it uses
+    limits, answers = _Limits(), Budget(_ANSWERS_BYTES)
+    sink = Sink(_Nowhere(), answers)  # type: ignore[arg-type] # as much of a socket as it uses
     calls = Calls(limits, sink)
     reader = FrameReader(Source(receive_into), sink, calls)
     try:
@@ -199,7 +203,8 @@ def http2(message: bytes) -> None:
                 calls.finish(exchange, Answer(bytes(exchange.take_message())))
     except (EOFError, frames.ConnectionFaultError):
         calls.cancel_all()
-    if limits.running or limits.reserved or limits.timed:
+    sink.close()
+    if limits.running or limits.reserved or limits.timed or answers.left != _ANSWERS_BYTES:
         raise AssertionError(f"{message.hex()}: left {vars(limits)}")
 
 

@@ -91,21 +91,6 @@ class TestStart:
             for event in agent.events("agent_refused")
         ] == ["another kind of file", "a process listens there"]
 
-    def test_a_process_that_does_not_answer_keeps_its_socket(self, agent: AgentProcess) -> None:
-        with contextlib.ExitStack() as opened:
-            other = opened.enter_context(socket.socket(socket.AF_UNIX))
-            other.bind(str(agent.socket))
-            other.listen(0)
-            while True:  # until its queue is full
-                waiting = opened.enter_context(socket.socket(socket.AF_UNIX))
-                waiting.settimeout(0)
-                if waiting.connect_ex(str(agent.socket)):
-                    break
-            agent.start(wait=False)
-            assert agent.process.wait(20) == 1
-        assert "a process listens there" in agent.events("agent_refused")[0]["error"]
-        assert agent.socket.exists()
-
     def test_a_dead_agents_socket_is_taken_over(self, agent: AgentProcess) -> None:
         agent.start()
         agent.stop(signal.SIGKILL)

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import os
 import platform
 import shutil
-import socket
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent import settings
+from edge_agent import settings, unix_socket
 from edge_agent.command_line import read_settings
 from edge_agent.parameter_reader import SettingsError
 from edge_contract.client import AgentClient
@@ -95,7 +95,13 @@ def _socket(parameters: Settings) -> Iterator[tuple[str, str, str]]:
         yield _OK, "socket", f"{path}: free; no agent runs there"
     elif not path.is_socket():
         yield _BAD, "socket", f"UnixSocketName: {path} is taken by another kind of file"
-    elif not _listens(path):
+    elif (code := unix_socket.knock(path)) == errno.EAGAIN:
+        yield (
+            _BAD,
+            "socket",
+            f"UnixSocketName: {path}: a process holds it and takes no clients: it is stopped or hangs",
+        )
+    elif code:
         yield _NOTE, "socket", f"{path}: left by an agent that is gone; a run replaces it"
     else:
         try:
@@ -107,15 +113,24 @@ def _socket(parameters: Settings) -> Iterator[tuple[str, str, str]]:
             yield _BAD, "socket", f"{path}: a process listens, but does not answer as an agent: {error}"
 
 
-def _listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        return probe.connect_ex(str(path)) == 0
-
-
 def _disk(parameters: Settings) -> Iterator[tuple[str, str, str]]:
     yield _room("spool", "LocalDataRootPath", parameters.local_data_root_path, parameters.capture_spool_max_bytes)
     if parameters.capture_data_destination == "Disk":
         yield _room("captures", "CaptureDataDiskPath", parameters.capture_data_disk_path, _LEAST_FREE_BYTES)
+        yield _disk_bound(parameters)
+
+
+def _disk_bound(parameters: Settings) -> tuple[str, str, str]:
+    from edge_agent.captures.room import bytes_below  # noqa: PLC0415 # takes a moment to load
+
+    folder, bound = parameters.capture_data_disk_folder, parameters.capture_data_disk_max_bytes
+    used = bytes_below(folder)
+    if not bound:
+        return _OK, "captures", f"{folder}: {used} bytes in use, without a bound (CaptureDataDiskMaxBytes is 0)"
+    text = f"{folder}: {used} of {bound} bytes (CaptureDataDiskMaxBytes) in use"
+    if used < bound:
+        return _OK, "captures", text
+    return _NOTE, "captures", f"{text}: captures wait in the spool until files are uploaded or removed"
 
 
 def _room(what: str, parameter: str, path: Path, wanted: int) -> tuple[str, str, str]:

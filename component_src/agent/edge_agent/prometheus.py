@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
+import logging
+import socket
 import socketserver
+import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Callable
 
 from edge_agent import unix_socket
+from edge_agent.log import log_defect
 from edge_agent.metrics import COUNTERS
 
 if TYPE_CHECKING:
@@ -26,8 +32,9 @@ _GAUGES = {
     "spool_captures": "Captures on their way",
     "spool_bytes": "Bytes of captures on their way",
 }
-_TIMEOUT_SECONDS = 5.0
-_MOST_SCRAPES = 8  # at the same time
+_TIMEOUT_SECONDS = 5.0  # for a whole connection
+_MOST_CLIENTS = 4  # each has a thread
+_LOG = logging.getLogger(__name__)
 
 
 def render(agent: Mapping[str, float], models: list[tuple[LoadedModel, ModelMetrics]]) -> str:
@@ -77,32 +84,43 @@ def _escape(text: str) -> str:
 
 
 class _Server(socketserver.ThreadingUnixStreamServer):
+    """A few clients at the same time, each for a few seconds, however slowly it asks or reads."""
+
     daemon_threads = True
     request_queue_size = 8
 
-    def __init__(self, path: str, handler: type[http.server.BaseHTTPRequestHandler]) -> None:
-        super().__init__(path, handler, bind_and_activate=False)
-        self._free = threading.BoundedSemaphore(_MOST_SCRAPES)
+    def __init__(self, handler: Callable[..., http.server.BaseHTTPRequestHandler]) -> None:
+        super().__init__("", handler, bind_and_activate=False)
+        self._deadlines: dict[Any, float] = {}
 
-    def listen(self, _: Path) -> None:
+    def listen(self, path: Path) -> None:
+        """See ``unix_socket.bind``."""
+        self.server_address = str(path)
         self.server_bind()
         self.server_activate()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._free.acquire(blocking=False):
+        if len(self._deadlines) >= _MOST_CLIENTS:
             self.shutdown_request(request)
             return
-        try:
-            super().process_request(request, client_address)
-        except BaseException:
-            self._free.release()  # there is no thread that would
-            raise
+        self._deadlines[request] = time.monotonic() + _TIMEOUT_SECONDS
+        super().process_request(request, client_address)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
+    def service_actions(self) -> None:
+        """End who took too long; called several times a second."""
+        now = time.monotonic()
+        for request, deadline in list(self._deadlines.items()):
+            if deadline <= now:
+                with contextlib.suppress(OSError):  # it has ended just now
+                    request.shutdown(socket.SHUT_RDWR)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._deadlines.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 # the library's signature
+        if not isinstance(sys.exc_info()[1], OSError):  # a client that has gone is no defect
+            log_defect(_LOG, where="metrics")
 
 
 class MetricsSocket:
@@ -111,11 +129,11 @@ class MetricsSocket:
     Args:
         path: The socket.
         mode: Its permissions.
-        group: Its group; blank for the process's own.
+        group: Who may connect besides the owner, by name or number; blank for this process's group.
         text: Makes the exposition.
 
     Raises:
-        OccupiedError: The socket cannot be taken.
+        OccupiedError: The socket cannot be taken, or its group cannot be set.
     """
 
     def __init__(self, path: Path, *, mode: int, group: str, text: Callable[[], str]) -> None:
@@ -138,7 +156,7 @@ class MetricsSocket:
 
         unix_socket.check_length(path, name="MetricsSocketName")
         unix_socket.claim(path, name="MetricsSocketName")
-        self._server = _Server(str(path), Handler)
+        self._server = _Server(Handler)
         try:
             unix_socket.bind(self._server.listen, path, mode=mode, group=group, name="MetricsSocketName")
         except unix_socket.OccupiedError:

@@ -117,6 +117,11 @@ class Settings:
     metrics_socket_name: Path | None
     iot_credentials: IotCredentials | None
 
+    @property
+    def capture_data_disk_folder(self) -> Path:
+        """Where the fleet's captures are below ``capture_data_disk_path``."""
+        return self.capture_data_disk_path / self.folder_prefix / self.device_fleet_name
+
 
 #: What is decided once for a process; a change of any of these needs a new one.
 NEEDS_RESTART = (

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-_PROBE_SECONDS = 2.0
-
-
 class OccupiedError(Exception):
     """The socket or the spool cannot be taken; the message says by whom it is held, or what stands there."""
 
@@ -99,6 +96,13 @@ def check_length(path: Path, *, name: str = "UnixSocketName") -> None:
         raise OccupiedError(f"{name}: expected at most {MAX_SOCKET_PATH_BYTES} bytes, got {length}; shorten {path}")
 
 
+def knock(path: Path) -> int:
+    """Try to connect without waiting; 0 when a process listens, EAGAIN when so many wait for it that none is added."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # noqa: FBT003 # the socket's own signature
+        return probe.connect_ex(str(path))
+
+
 def claim(path: Path, *, name: str = "UnixSocketName") -> None:
     """Make the path free for the server, which would take a socket from a living owner without a word.
 
@@ -111,10 +115,13 @@ def claim(path: Path, *, name: str = "UnixSocketName") -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise OccupiedError(f"{name}: expected {path} to be free or an old socket, got another kind of file")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(_PROBE_SECONDS)
-        code = probe.connect_ex(str(path))
-    if code in {0, errno.EAGAIN}:  # the second: its queue is full, as that of a stopped process may be
+    code = knock(path)
+    if code == errno.EAGAIN:
+        raise OccupiedError(
+            f"{name}: expected {path} to be free, but a process holds it and takes no clients: it is stopped "
+            "or hangs; end it first"
+        )
+    if code == 0:
         raise OccupiedError(f"{name}: expected {path} to be free, but a process listens there; stop it first")
     try:
         if code != errno.ECONNREFUSED:
@@ -124,7 +131,7 @@ def claim(path: Path, *, name: str = "UnixSocketName") -> None:
         raise OccupiedError(f"{name}: the old socket {path} cannot be replaced: {error.strerror}") from error
 
 
-def bind(listen: Callable[[Path], object], path: Path, *, mode: int, group: str, name: str = "UnixSocketName") -> None:
+def bind(listen: Callable[[Path], None], path: Path, *, mode: int, group: str, name: str = "UnixSocketName") -> None:
     """Let a server listen at a path that was claimed, with no more than the given permissions at any moment.
 
     Raises:

@@ -29,7 +29,8 @@ def path(echo: Echo, tmp_path: Path, eventually: Callable[..., None]) -> Iterato
     echo.go.set()
     assert made.stop(2.0).wait(10)
     assert made._running == 0
-    eventually(lambda: made._room == 4 * MOST_BYTES)  # whose caller is gone may be a moment from its end
+    # Whose caller is gone may be a moment from its end.
+    eventually(lambda: made._requests.left == made.answers.left == 4 * MOST_BYTES)
     assert not made._connections
 
 

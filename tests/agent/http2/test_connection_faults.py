@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_agent.http2 import connection, frames
+from edge_agent.http2 import connection, frames, watch
 from edge_agent.http2.frames import ErrorCode, Setting
-from tests.agent.http2.peers import MOST_BYTES, Echo, Raw
+from edge_agent.http2.sink import Sink
+from tests.agent.http2.peers import HEADERS, MOST_BYTES, Echo, Raw
 
 
 def after_a_request(content: bytes) -> Callable[[Raw], bytes]:
@@ -153,3 +156,79 @@ def test_damaged_bytes_end_one_connection_at_most(path: Path, echo: Echo, data: 
                 pass
         healthy.send(healthy.request(1, b"hello"))
         assert healthy.answer(1)[1] == b"hello"
+
+
+@pytest.mark.parametrize("what", ["head", "payload", "continuation", "request", "small frames", "answer"])
+def test_what_is_begun_and_trickles_is_ended(path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.setattr(watch, "_PERIOD_SECONDS", 0.3)
+    raw, idle = Raw(path), Raw(path)
+    request = raw.request(1, bytes(1000))
+    block = raw.encoder.encode(HEADERS)
+    begin = {
+        "head": b"",
+        "payload": frames.head(1000, frames.PING + 100, 0, 0),  # a kind that is stepped over
+        "continuation": frames.frame(frames.HEADERS, 0, 1, block) + frames.head(9000, frames.CONTINUATION, 0, 1),
+        "request": request[:-900],
+        "small frames": frames.frame(frames.HEADERS, frames.END_HEADERS, 1, block),
+        "answer": frames.settings({Setting.INITIAL_WINDOW_SIZE: 1}) + request,  # taken byte by byte
+    }[what]
+    piece = {"small frames": frames.frame(frames.DATA, 0, 1, b"\0"), "answer": frames.window_update(1, 1)}.get(
+        what, b"\0"
+    )
+    raw.send(begin)
+    ended = threading.Event()
+
+    def trickle() -> None:
+        with contextlib.suppress(OSError):
+            for _ in range(5 if what == "head" else 10_000):
+                raw.send(piece)
+                if ended.wait(0.02):
+                    return
+
+    sender = threading.Thread(target=trickle)
+    sender.start()
+    for _ in raw.frames():  # until the server ends it
+        pass
+    ended.set()
+    sender.join()
+    raw.socket.close()
+    idle.send(idle.request(1, b"x"))  # who says nothing between frames stays
+    assert idle.answer(1)[1] == b"x"
+    idle.socket.close()
+
+
+def test_who_goes_on_is_never_ended(path: Path, echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_PERIOD_SECONDS", 0.3)
+    raw, slow = Raw(path), Raw(path)
+    slow.send(slow.request(1, b"wait"))  # a call that takes many periods
+    assert echo.waiting.acquire(timeout=10)
+    for stream in range(1, 21, 2):
+        raw.send(raw.request(stream, b"x"))
+        assert raw.answer(stream)[1] == b"x"
+        time.sleep(0.1)
+    echo.go.set()
+    assert slow.answer(1)[1] == b"wait"
+    raw.socket.close()
+    slow.socket.close()
+
+
+@pytest.mark.parametrize("calls_at_once", [1, 3])  # answered by who reads, or by others too
+@pytest.mark.parametrize("where", ["answer", "message"])
+def test_a_defect_ends_its_connection_and_leaves_nothing(
+    path: Path, echo: Echo, caplog: pytest.LogCaptureFixture, where: str, calls_at_once: int
+) -> None:
+    def defect(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(echo if where == "answer" else Sink, where, defect)
+        raw = Raw(path)
+        raw.send(b"".join(raw.request(stream, b"x") for stream in range(1, 2 * calls_at_once, 2)))
+        assert raw.ending() is None
+    raw.socket.close()
+    assert all(one.exc_info for one in caplog.records if one.getMessage() == "internal_error")
+    assert "ZeroDivisionError" in caplog.text
+    after = Raw(path)
+    after.send(after.request(1, b"x"))  # the server's counts are looked at when it stops
+    assert after.answer(1)[1] == b"x"
+    after.socket.close()

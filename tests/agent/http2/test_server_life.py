@@ -5,16 +5,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge_agent.http2 import frames, server
 from edge_agent.http2.frames import ErrorCode
 from edge_agent.http2.server import Http2Server
+from edge_agent.service import Code
 from tests.agent.http2.peers import DESCRIPTORS, MOST_BYTES, MOST_CALLS, Echo, Raw
 
 
 class TestManyClients:
+    def test_answers_that_nobody_takes_have_one_bound_for_all(
+        self, path: Path, stock: Callable[..., Any], eventually: Callable[..., None]
+    ) -> None:
+        large = b"large%d" % (MOST_BYTES - 1000)  # more than the windows of those who never widen them
+        clients = [Raw(path) for _ in range(5)]
+        for client in clients[:4]:
+            client.send(client.request(1, large))
+            assert any(head.kind == frames.HEADERS for head, _ in client.frames())  # the answer has begun
+        clients[4].send(clients[4].request(1, large))
+        fields = clients[4].answer(1)[0]
+        assert int(fields[b"grpc-status"]) == Code.RESOURCE_EXHAUSTED
+        assert b"no room" in fields[b"grpc-message"]
+        assert stock(b"x").result() == b"x"
+        clients[4].send(clients[4].request(3, b"x"))
+        assert clients[4].answer(3)[1] == b"x"
+        for client in clients:
+            client.socket.close()
+        eventually(lambda: stock(large).exception() is None)
+
     def test_the_one_idle_longest_makes_room(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(server, "_MOST_CONNECTIONS", 3)
         clients = []

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.http2 import frames
+from edge_agent.http2.budget import Budget
 from edge_agent.http2.frames import ConnectionFaultError, ErrorCode, Setting
 from edge_agent.http2.sink import Sink
 from edge_agent.http2.source import Source
@@ -26,7 +27,8 @@ class Peer:
         self._ours = ours
         for one in (self._near, ours):
             one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**20)
-        self.sink = Sink(ours, most_waiting=2**20)
+        self.budget = Budget(2**20)
+        self.sink = Sink(ours, self.budget)
         self.windows = {0: frames.DEFAULT_WINDOW}
         self.stream_window = stream_window
         self.messages: dict[int, bytearray] = {}
@@ -112,6 +114,7 @@ def test_messages_come_whole_and_within_the_windows(
             peer.read()
         assert peer.ended == set(messages)
         assert not peer.sink.pending()
+        assert peer.budget.left == 2**20
         for stream, message in messages.items():
             assert peer.messages[stream] == expected(message)
     finally:
@@ -165,10 +168,24 @@ def test_a_window_may_be_as_large_as_it_can_and_no_larger(peer: Peer, stream: in
     assert caught.value.code is ErrorCode.FLOW_CONTROL_ERROR
 
 
-def test_a_peer_that_takes_no_answers_is_given_up(peer: Peer) -> None:
-    for stream in range(1, 9, 2):
+@pytest.mark.parametrize("end", ["forget", "close", "widen"])
+def test_answers_wait_within_a_budget_and_give_it_back(peer: Peer, end: str) -> None:
+    for stream in (1, 3, 5):
         peer.open(stream)
-        peer.sink.message(stream, bytes(400_000))
+    assert peer.sink.message(1, bytes(400_000))
+    assert peer.sink.message(3, bytes(400_000))
+    assert not peer.sink.message(5, bytes(400_000))
+    peer.sink.refusal(5, b"", reset=False)
     peer.read()
-    assert peer._near.recv(1) == b""
-    assert not peer.sink.pending()
+    assert peer.ended == {5}
+    if end == "forget":
+        peer.sink.forget(1)
+        peer.sink.forget(3)
+    elif end == "close":
+        peer.sink.close()
+    else:
+        for stream in (0, 1, 3):
+            peer.widen(stream, 900_000)
+            peer.read()
+        assert peer.ended == {1, 3, 5}
+    assert peer.budget.left == 2**20

@@ -50,8 +50,8 @@ class DiskFolders:
 
     def use(self, settings: Settings) -> tuple[DiskFolder, ...]:
         """Remember the folder that captures are delivered to from now on; it is the first of all that are known."""
-        name = Path(settings.folder_prefix, settings.device_fleet_name)
-        current = DiskFolder(settings.capture_data_disk_path, str(name))
+        root = settings.capture_data_disk_path
+        current = DiskFolder(root, str(settings.capture_data_disk_folder.relative_to(root)))
         former = [folder for folder in self._known if folder != current and folder.path.is_dir()]
         known = (current, *former)
         if known != self._known:

@@ -53,7 +53,7 @@ class DiskRoom:
         now = time.monotonic()
         full = self._used + more > self._max_bytes
         if self._walked is None or (full and now - self._walked >= _WALK_SECONDS):
-            self._used, self._walked = sum(map(_bytes_below, self._folders)), now
+            self._used, self._walked = sum(map(bytes_below, self._folders)), now
         if more > 0 and self._used + more > self._max_bytes:
             raise NoRoomError(
                 f"{', '.join(map(str, self._folders))}: expected room for {more} bytes of captures, {self._used} of "
@@ -63,7 +63,8 @@ class DiskRoom:
         self._used += more
 
 
-def _bytes_below(folder: Path) -> int:
+def bytes_below(folder: Path) -> int:
+    """Bytes of the files of a folder and those below it; 0 when there is none."""
     # A folder that cannot be read is none of the agent's, or was removed just now.
     return sum(_size(Path(name) / file) for name, _, files in os.walk(folder) for file in files)
 

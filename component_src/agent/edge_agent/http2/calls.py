@@ -90,6 +90,10 @@ class Calls:
         """Whether nothing is asked and nothing unsent."""
         return not self._incoming and not self._answering and not self._sink.pending()
 
+    def begun(self) -> list[int]:
+        """The streams whose requests are not whole."""
+        return list(self._incoming)
+
     def leave(self) -> bool:
         """Take no new calls, and tell the peer; whether that is news."""
         with self._lock:
@@ -188,11 +192,16 @@ class Calls:
         self._forget(exchange)
         self.idle_since = time.monotonic()
         most = self._limits.most_bytes
-        if known and not answer.code and len(answer.message) <= most:
-            self._sink.message(exchange.stream, answer.message)
-        elif known:
+        fits = not answer.code and len(answer.message) <= most
+        if known and not (fits and self._sink.message(exchange.stream, answer.message)):
             code, details = answer.code, answer.details
-            if not code:
+            if fits:
+                code = Code.RESOURCE_EXHAUSTED
+                details = (
+                    f"answer: no room for its {len(answer.message)} bytes among the answers that wait until their "
+                    "callers take them; call again in a moment, or use shared memory"
+                )
+            elif not code:
                 code = Code.RESOURCE_EXHAUSTED
                 details = f"answer: expected at most {most} bytes (MaxMessageBytes), got {len(answer.message)}"
             elif code == Code.CANCELLED and exchange.overdue():

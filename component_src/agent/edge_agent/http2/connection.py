@@ -22,23 +22,31 @@ from edge_agent.http2.frames import ConnectionFaultError
 from edge_agent.http2.reader import FrameReader
 from edge_agent.http2.sink import Sink
 from edge_agent.http2.source import Source
+from edge_agent.http2.watch import Watch
 from edge_agent.log import log_defect
 
 if TYPE_CHECKING:
+    from edge_agent.http2.budget import Budget
     from edge_agent.http2.exchange import Exchange
     from edge_agent.http2.overseer import Overseer
     from edge_agent.service import Service
 
 _LOG = logging.getLogger(__name__)
 _GREETING_SECONDS = 10.0
-_ANSWERS = 2  # of the longest kind, that may wait until the client takes them
 
 
 class Host(calls.Limits, Protocol):
-    """What a connection needs of its server."""
+    """What a connection needs of its server.
+
+    Attributes:
+        service: What answers.
+        overseer: Watches the socket.
+        answers: Bytes of answers that may wait until their clients take them.
+    """
 
     service: Service
     overseer: Overseer
+    answers: Budget
 
     def gone(self, connection: Connection) -> None:
         """The connection has ended."""
@@ -65,13 +73,14 @@ class Connection:
         self._socket = accepted
         self._host = host
         self._source = Source(accepted.recv_into)
-        self._sink = Sink(accepted, most_waiting=_ANSWERS * host.most_bytes)
+        self._sink = Sink(accepted, host.answers)
         self._calls = calls.Calls(host, self._sink)
         self._frames = FrameReader(self._source, self._sink, self._calls)
         self._lock = threading.Lock()
         self._is_read = True  # by the thread that will begin
         self._ended = False
         self._greeting = _Greeting(self)
+        self._watch = Watch(self._begun, expect=host.expect, end=self.abort)
         host.overseer.add(accepted, self._something_came)
 
     @property
@@ -82,6 +91,7 @@ class Connection:
     def greet(self) -> None:
         """Say what the client waits for before it calls; that fits into a new socket, and takes no time."""
         self._host.expect(self._greeting)
+        self._host.expect(self._watch)
         self._frames.greet()
 
     def begin(self) -> None:
@@ -97,6 +107,17 @@ class Connection:
         """End now."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # who reads finds the end; if nobody does, the overseer does
+
+    def _begun(self) -> frozenset[object]:
+        """See ``Watch``: a frame of which a part has come, requests that are not whole, answers that are not taken."""
+        frame = self._frames.begun()
+        return frozenset(
+            [
+                *([("frame", frame)] if frame is not None else []),
+                *(("request", stream) for stream in self._calls.begun()),
+                *(("answer", stream) for stream in self._sink.begun()),
+            ]
+        )
 
     def _abort_when_left(self) -> None:
         if self._calls.left():
@@ -160,23 +181,36 @@ class Connection:
     def _end(self) -> None:
         """The last reader's last act; what still runs finds that nobody waits for it."""
         with self._lock:
+            if self._ended:  # by a defect in another thread
+                return
             self._ended = True
         self.abort()  # whoever is still sending need not wait for the peer
         self._sink.close()
         self._host.overseer.remove(self._socket)
         self._socket.close()
         self._host.expect_no_more(self._greeting)
+        self._host.expect_no_more(self._watch)
         self._calls.cancel_all()
         self._host.gone(self)
 
     # --- answering ----------------------------------------------------------------------------------------------------
     def _answer_and_read(self, exchange: Exchange) -> None:
-        if self._answer(exchange):
+        try:
+            reads = self._answer(exchange)
+        except Exception:  # noqa: BLE001 # nobody would answer the call, and perhaps nobody read: it ends this connection
+            log_defect(_LOG, where="connection")
+            self._end()
+            return
+        if reads:
             self._read()
 
     def _answer(self, exchange: Exchange) -> bool:
         """Answer a call, and tell whether this thread is the reader now."""
-        answer = self._host.service.answer(exchange.rpc, exchange.take_message(), exchange)
+        try:
+            answer = self._host.service.answer(exchange.rpc, exchange.take_message(), exchange)
+        except BaseException:
+            self._calls.abandon(exchange)
+            raise
         self._host.end_call()
         # Before the answer is out, as the next request may follow it at once.
         reads = self._becomes_reader()

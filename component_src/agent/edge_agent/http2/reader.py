@@ -39,6 +39,8 @@ class FrameReader:
         self._sink = sink
         self._calls = calls
         self._heads = headers.HeadReader()
+        self._frames = 0  # that have been read whole
+        self._in_frame = False
         self._received = 0  # bytes since the peer was last given credit
         self._acts: dict[int, Callable[[Head, bytes], None]] = {
             frames.SETTINGS: self._settings,
@@ -75,6 +77,17 @@ class FrameReader:
     def next(self) -> Exchange | None:
         """Read one frame; gives back the call whose request is whole with it."""
         head = self._source.head()
+        self._in_frame = True
+        exchange = self._act_on(head)
+        self._in_frame = False
+        self._frames += 1
+        return exchange
+
+    def begun(self) -> int | None:
+        """The number of the frame of which a part has come; None when there is none."""
+        return self._frames if self._in_frame or self._source.has_some() else None
+
+    def _act_on(self, head: Head) -> Exchange | None:
         if head.kind == frames.DATA:
             return self._data(head)
         if head.kind == frames.HEADERS:

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Callable
 
 from edge_agent import service
+from edge_agent.http2.budget import Budget
 from edge_agent.http2.connection import Connection
 from edge_agent.http2.overseer import Overseer, safely
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _MOST_CONNECTIONS = 128  # each has a thread; the one that was idle longest makes room for a new one
-_MESSAGES = 4  # of the longest kind, that may be received or answered at the same time
+_MESSAGES = 4  # of the longest kind, that may be received or answered at the same time; as many may wait to be sent
 _BACKLOG = 64
 _PAUSE_SECONDS = 0.2
 _ABORT_SECONDS = 0.5
@@ -55,7 +56,10 @@ class Http2Server:
         self.most_calls = most_calls
         self.expect = self.overseer.expect
         self.expect_no_more: Callable[[Timed], None] = self.overseer.expect_no_more
-        self._room = _MESSAGES * most_bytes
+        self.answers = Budget(_MESSAGES * most_bytes)
+        self._requests = Budget(_MESSAGES * most_bytes)
+        self.reserve = self._requests.take
+        self.release: Callable[[int], None] = self._requests.give
         self._running = 0
         self._lock = threading.Lock()
         self._connections: set[Connection] = set()
@@ -125,19 +129,6 @@ class Http2Server:
         """See ``calls.Limits``."""
         with self._lock:
             self._running -= 1
-
-    def reserve(self, count: int) -> bool:
-        """See ``calls.Limits``."""
-        with self._lock:
-            if self._room < count:
-                return False
-            self._room -= count
-            return True
-
-    def release(self, count: int) -> None:
-        """See ``calls.Limits``."""
-        with self._lock:
-            self._room += count
 
     def gone(self, connection: Connection) -> None:
         """See ``connection.Host``."""

@@ -17,6 +17,8 @@ from edge_agent.http2.frames import ConnectionFaultError, ErrorCode, Setting
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from edge_agent.http2.budget import Budget
+
 _Piece = Union[bytes, memoryview]
 # A peer that reads nothing for so long while its socket's buffer is full is taken for dead.
 _STALL_SECONDS = 10
@@ -31,6 +33,7 @@ class _Waiting:
 
     parts: collections.deque[memoryview]
     left: int
+    reserved: int
 
 
 class Sink:
@@ -38,13 +41,13 @@ class Sink:
 
     Args:
         connection: The socket, in blocking mode.
-        most_waiting: Bytes of answers that may wait for windows; a peer that takes none of more is gone.
+        budget: Bytes of answers that may wait for windows, over all connections.
     """
 
-    def __init__(self, connection: socket.socket, *, most_waiting: int) -> None:
+    def __init__(self, connection: socket.socket, budget: Budget) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _STALL_SECONDS, 0))
         self._socket = connection
-        self._most_waiting = most_waiting
+        self._budget = budget
         self._lock = threading.Lock()
         self._window = self._initial_window = frames.DEFAULT_WINDOW
         self._frame = frames.DEFAULT_FRAME
@@ -63,37 +66,47 @@ class Sink:
         """Expect no answer any more, and send no more of one."""
         with self._lock:
             self._windows.pop(stream, None)
-            self._waiting.pop(stream, None)
+            self._release(self._waiting.pop(stream, None))
 
     def pending(self) -> bool:
         """Whether an answer has not been sent whole."""
         with self._lock:
             return bool(self._waiting) and not self._broken
 
+    def begun(self) -> list[int]:
+        """The streams whose answers wait; asks without waiting for who sends."""
+        return list(self._waiting)
+
     def control(self, frame: bytes) -> None:
         """Send a frame that needs no window."""
         with self._lock:
             self._send([frame])
 
-    def message(self, stream: int, message: _Piece) -> None:
-        """Answer with a message: at once, or as the peer's windows open."""
+    def message(self, stream: int, message: _Piece) -> bool:
+        """Answer with a message: at once, or as the peer's windows open.
+
+        Returns:
+            False when it would have to wait and there is no room for that: nothing was sent.
+        """
         size = _PREFIX.size + len(message)
         prefix = _PREFIX.pack(0, len(message))
         with self._lock:
             if stream not in self._windows:
-                return
+                return True
+            at_once = size <= min(self._window, self._windows[stream], self._frame) and not self._waiting
+            if not at_once and not self._budget.take(size):
+                return False
             block = self._block(headers.ANSWER_HEAD)
             begin = frames.frame(frames.HEADERS, frames.END_HEADERS, stream, block)
-            if size <= min(self._window, self._windows[stream], self._frame) and not self._waiting:
+            if at_once:
                 self._window -= size
                 del self._windows[stream]
                 self._send([begin + frames.head(size, frames.DATA, 0, stream) + prefix, message, _end(stream)])
-                return
+                return True
             parts = collections.deque(memoryview(part) for part in (prefix, message) if len(part))
-            self._waiting[stream] = _Waiting(parts, size)
+            self._waiting[stream] = _Waiting(parts, size, size)
             self._send([begin, *self._let_out()])
-            if sum(waiting.left for waiting in self._waiting.values()) > self._most_waiting:
-                self._give_up()
+            return True
 
     def refusal(self, stream: int, block: bytes, *, reset: bool) -> None:
         """Answer with headers alone.
@@ -146,6 +159,8 @@ class Sink:
         """Send nothing any more."""
         with self._lock:
             self._broken = True
+            for waiting in self._waiting.values():
+                self._release(waiting)
             self._waiting.clear()
             self._windows.clear()
 
@@ -162,9 +177,14 @@ class Sink:
                 self._window -= size
                 self._windows[stream] -= size
             else:
-                del self._waiting[stream], self._windows[stream]
+                self._release(self._waiting.pop(stream))
+                del self._windows[stream]
                 pieces.append(_end(stream))
         return pieces
+
+    def _release(self, waiting: _Waiting | None) -> None:
+        if waiting is not None:
+            self._budget.give(waiting.reserved)
 
     def _block(self, block: bytes) -> bytes:
         if self._table_said:

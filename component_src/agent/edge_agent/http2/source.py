@@ -32,6 +32,10 @@ class Source:
             return False
         return received >= frames.HEAD_BYTES + frames.read_head(self._buffer, self._start).length
 
+    def has_some(self) -> bool:
+        """Whether something was received that nobody has taken."""
+        return self._end > self._start
+
     def head(self) -> frames.Head:
         """Read a frame's head."""
         start = self._have(frames.HEAD_BYTES)
