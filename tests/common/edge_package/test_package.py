@@ -171,3 +171,9 @@ def test_a_link_that_takes_a_files_place_after_the_listing_is_not_followed(
     monkeypatch.setattr(package_module, "_list_files", list_files)
     with pytest.raises(OSError, match=r"model\.onnx"):
         read_package(directory)
+
+
+def test_a_package_of_sagemakers_own_job_is_refused_with_the_way_to_take_it_over() -> None:
+    content = b'{"metadata": {"model_name": "scanner", "model_version": "1.0"}, "more": 1}'
+    with pytest.raises(PackageError, match="put its files into a model folder and package that"):
+        Manifest.parse(content)
