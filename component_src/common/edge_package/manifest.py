@@ -107,9 +107,9 @@ class Manifest:
             raise PackageError(f"{MANIFEST_NAME}: expected JSON, got {content[:40]!r}: {error}") from error
         if isinstance(document, dict) and "metadata" in document and "schema_version" not in document:
             raise PackageError(
-                f"{MANIFEST_NAME}: expected a list of the files with their digests, got the manifest of SageMaker's own "
-                "packaging job, or of another tool: nothing of the package could be verified; put its files into a "
-                "model folder and package that (edge-model package)"
+                f"{MANIFEST_NAME}: expected a list of the files with their digests, got the manifest of SageMaker's "
+                "own packaging job, or of another tool: nothing of the package could be verified; put its files into "
+                "a model folder and package that (edge-model package)"
             )
         _check_keys(document, {"files", "metadata", "schema_version"}, where=MANIFEST_NAME)
         if document["schema_version"] != SCHEMA_VERSION:
