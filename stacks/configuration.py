@@ -48,10 +48,15 @@ def agent_configuration(environment: Environment) -> dict[str, str]:
 def open_configuration(environment: Environment, public_keys: Sequence[str]) -> dict[str, str]:
     """Our agent's own: how often it speaks, and what it trusts: public keys in base64, known at deploy time."""
     return {
+        **{name: _parameter(value) for name, value in environment.agent.parameters.items()},
         "HeartbeatPeriodSeconds": str(environment.heartbeat.period_seconds),
         "RequireSignature": str(environment.signing.require).lower(),
         "SigningPublicKeys": " ".join(public_keys),
     }
+
+
+def _parameter(value: str | int | bool) -> str:  # noqa: FBT001 -- as TOML has it
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def inference_configuration(

@@ -125,6 +125,11 @@ def _sagemaker(environment: Environment) -> Iterator[str]:
             'edge_manager = "sagemaker": a table [compilation] is expected, got none: Edge Manager packaged what '
             "SageMaker Neo had compiled"
         )
+    if environment.agent.parameters:
+        yield (
+            'agent.parameters: none are expected with edge_manager = "sagemaker", got '
+            f"{', '.join(environment.agent.parameters)}: Edge Manager's agent has none of them; remove them"
+        )
     if environment.agent.deployment_enable and not environment.agent.db_enable:
         yield "agent.deployment_enable needs agent.db_enable = true (specification §2.2)"
 

@@ -56,11 +56,34 @@ class Greengrass:
     edge_manager_version: Version = "1.3.2"  # aws.greengrass.SageMakerEdgeManager, in sagemaker mode
 
 
+AgentParameter = Literal[
+    "CaptureDataDiskMaxBytes",
+    "CaptureDataDropOldest",
+    "CaptureDataStrictOffline",
+    "CaptureSpoolMaxBytes",
+    "ExecutionProviders",
+    "InferenceThreads",
+    "MaxConcurrentPredictions",
+    "MaxMessageBytes",
+    "MaxModels",
+    "MaxQueuedPredictions",
+    "MetricsSocketName",
+    "ModelMemoryMaxBytes",
+    "NativeRuntimes",
+    "PackageMaxBytes",
+    "RootCertsPath",
+    "Transport",
+    "UnixSocketGroup",
+    "UnixSocketMode",
+]
+
+
 @table
 class Agent:
     """Where the agent listens, how much it logs, and Edge Manager's parameters that are not about captures.
 
-    A blank path leaves the agent its own: its work directory.
+    A blank path leaves the agent its own: its work directory. `parameters` are the open agent's own, by the names of
+    docs/operations/agent.md; the agent checks their values.
     """
 
     unix_socket_name: SocketPath = "/tmp/aws.greengrass.SageMakerEdgeManager.sock"  # noqa: S108 -- Edge Manager's default
@@ -70,6 +93,7 @@ class Agent:
     deployment_enable: bool = False
     deployment_poll_minutes: Annotated[int, Field(ge=1)] = 1440
     dlr_backend_options: str = ""
+    parameters: dict[AgentParameter, str | int | bool] = Field(default_factory=dict)
 
 
 @table

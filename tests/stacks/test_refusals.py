@@ -213,6 +213,16 @@ DETECTION = '[detection]\nmodel = "digitdetector"\n'
             marks=mark("Packaging", "half a platform"),
         ),
         pytest.param(
+            MINIMAL + "[agent.parameters]\nCaptureSpoolBytes = 1\n",
+            ("agent.parameters.CaptureSpoolBytes", "should be", "got 'CaptureSpoolBytes'", "'CaptureSpoolMaxBytes'"),
+            marks=mark("Agent", "a parameter that the agent does not have"),
+        ),
+        pytest.param(
+            ACKNOWLEDGED + COMPILED + "[agent.parameters]\nMaxModels = 3\n",
+            ("agent.parameters", "none are expected", "got MaxModels", "remove them"),
+            marks=mark("Agent", "our agent's parameters in SageMaker mode"),
+        ),
+        pytest.param(
             MINIMAL + '[packaging]\nresource_key = "alias/volumes"\n',
             ("packaging.resource_key", "none is expected", "got alias/volumes", "remove it"),
             marks=mark("Packaging", "a volume's key in open mode"),
