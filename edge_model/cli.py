@@ -39,9 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for line in command(options, Path(work)):
                 sys.stdout.write(f"{line}\n")
     except _REFUSED as error:
-        sys.stderr.write("".join(f"edge-model: {line}\n" for line in str(error).splitlines()))
-        return 1
+        return _refuse(str(error))
+    except OSError as error:
+        place = "" if error.filename is None else f"{error.filename}: "
+        return _refuse(f"{place}cannot be read or written: {error.strerror or error}; name another place, or free it")
     return 0
+
+
+def _refuse(reason: str) -> int:
+    sys.stderr.write("".join(f"edge-model: {line}\n" for line in reason.splitlines()))
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
