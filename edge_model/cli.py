@@ -16,7 +16,7 @@ from edge_inference.errors import ImageError, ResultError
 from edge_model import new_folder, packages, signing
 from edge_model.errors import ModelCommandError
 from edge_model.locations import fetched, is_s3, signature_location, stored
-from edge_model.model_toml import with_outcome
+from edge_model.model_toml import earlier_precision, with_outcome
 from edge_model.optimization import Outcome, checked, measure, model_file, optimize
 from edge_package import Package, PackageError
 from edge_package.atomic import written_whole
@@ -39,9 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for line in command(options, Path(work)):
                 sys.stdout.write(f"{line}\n")
     except _REFUSED as error:
-        sys.stderr.write("".join(f"edge-model: {line}\n" for line in str(error).splitlines()))
-        return 1
+        return _refuse(str(error))
+    except OSError as error:
+        place = "" if error.filename is None else f"{error.filename}: "
+        return _refuse(f"{place}cannot be read or written: {error.strerror or error}; name another place, or free it")
     return 0
+
+
+def _refuse(reason: str) -> int:
+    sys.stderr.write("".join(f"edge-model: {line}\n" for line in reason.splitlines()))
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -196,12 +203,13 @@ def _optimize(options: argparse.Namespace, work: Path) -> Iterator[str]:
     if not 0 <= largest <= 1:  # nor is "nan", with which nothing would be a loss
         raise ModelCommandError(f"--max-accuracy-loss: expected a share from 0 to 1, got {largest:g}; write one")
     model = load_model_folder(fetched(options.location, into=work))
-    outcome = optimize(model, int8=options.int8, largest_loss=largest)
+    toml = (model.folder / "model.toml").read_text(encoding="utf-8")
+    outcome = optimize(model, int8=options.int8, largest_loss=largest, earlier=earlier_precision(toml))
     yield from _moved(outcome)
-    if options.dry_run:
-        yield "nothing written"
+    if options.dry_run or outcome.reason_to_leave:
+        yield "nothing written" + (f": {outcome.reason_to_leave}" if outcome.reason_to_leave else "")
         return
-    text = with_outcome((model.folder / "model.toml").read_text(encoding="utf-8"), outcome)
+    text = with_outcome(toml, outcome)
     for path, content in ((model_file(model), outcome.content), (model.folder / "model.toml", text.encode())):
         with written_whole(path) as stream:
             stream.write(content)

@@ -13,9 +13,12 @@ from typing import Any
 import onnxruntime
 
 from edge_model.errors import ModelCommandError
+from edge_model.evaluation import Measured
 from edge_model.optimization import Outcome
 
 _TABLE = re.compile(r"^\[+([^\]]+)\]+", re.MULTILINE)
+# A comment, because the table's keys are those of every model, and only detectors have it.
+_PRECISION = re.compile(r"^# mean average precision: ([0-9.]+) before, [0-9.]+ now$", re.MULTILINE)
 
 
 def with_outcome(text: str, outcome: Outcome) -> str:
@@ -41,7 +44,7 @@ def with_outcome(text: str, outcome: Outcome) -> str:
     written = without_table(text, "optimization")
     for key, value in measured.items():
         written = _with_value(written, "evaluation", key, value)
-    written = f"{written.rstrip()}\n\n{_table(optimization)}"
+    written = f"{written.rstrip()}\n\n{_table(optimization)}{_precision(before.measured, after.measured)}"
     expected = tomllib.loads(text)
     expected["optimization"] = optimization
     expected["evaluation"] = {**expected["evaluation"], **measured}
@@ -50,6 +53,18 @@ def with_outcome(text: str, outcome: Outcome) -> str:
             "model.toml: expected [evaluation] with one key a line, got another layout; write the keys so"
         )
     return written
+
+
+def earlier_precision(text: str) -> float | None:
+    """The mean average precision before the first optimisation, as `with_outcome` wrote it; None: there is none."""
+    start, end = _span(text, "optimization")
+    found = _PRECISION.search(text, start, end)
+    return None if found is None else float(found.group(1))
+
+
+def _precision(before: Measured, after: Measured) -> str:
+    was, is_now = before.mean_average_precision, after.mean_average_precision
+    return "" if was is None or is_now is None else f"# mean average precision: {was:.4f} before, {is_now:.4f} now\n"
 
 
 def without_table(text: str, name: str) -> str:

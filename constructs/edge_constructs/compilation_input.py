@@ -8,7 +8,7 @@ import tarfile
 from typing import IO, Any
 
 from edge_constructs.compilation_settings import CompilationSettings
-from edge_constructs.framework_layout import AXES, LAYOUTS, expected_files, framework_files
+from edge_constructs.framework_layout import AXES, expected_files, framework_files
 from edge_constructs.handler_kernel import content_id
 from edge_constructs.job_rules import JobPropertyError
 from edge_constructs.model_folder import ModelFolder
@@ -47,14 +47,9 @@ def compiled_files(model: ModelFolder, framework: str) -> tuple[str, ...]:
             f"{where}: source: the files of a model that is compiled are expected in its folder, they lie at "
             f"{model.source.uri}: copy them there, or compile it yourself and package what Neo wrote"
         )
-    if not (expected := expected_files(framework)):
-        raise JobPropertyError(
-            f"{where}: compilation.framework: one of {', '.join(LAYOUTS)} is expected, got {framework}, of which AWS "
-            "documents no layout: export the model to ONNX"
-        )
     if (names := framework_files(framework, model.files)) is None:
         raise JobPropertyError(
-            f"{where}: files: {expected} is expected, as compilation.framework is {framework}, got "
+            f"{where}: files: {expected_files(framework)} is expected, as compilation.framework is {framework}, got "
             f"{', '.join(model.files)}: name the framework that the files are of, or export the model for this one"
         )
     return names

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, TypeAdapter, model_validator
 from pydantic.dataclasses import dataclass
 
+from edge_constructs.framework_layout import LAYOUTS
 from edge_constructs.handler_kernel import content_id
 from edge_constructs.job_rules import FRAMEWORK_VERSION
 
@@ -23,6 +24,9 @@ TargetDevice = Literal[
     "amba_cv22", "amba_cv25", "x86_win32", "x86_win64", "coreml", "jacinto_tda4vm", "imx8mplus",
 ]
 # fmt: on
+_VERSIONED = ("MXNET", "PYTORCH", "TENSORFLOW", "TFLITE")
+_NEURON = ("ml_inf1", "ml_inf2", "ml_trn1")  # whose options are a command line, as a JSON string
+_NVIDIA_OPTIONS = ("gpu-code", "trt-ver", "cuda-ver")
 
 
 @_settings
@@ -40,7 +44,7 @@ class CompilationSettings:
 
     `data_input_config` is JSON: an object of input name to shape (NCHW for ONNX, PyTorch, MXNet, Keras and Darknet,
     NHWC for TensorFlow and TFLite), a list of shapes for PyTorch, nothing for XGBoost; without it, it is what the
-    model's folder says of its input. `compiler_options` is JSON.
+    model's folder says of its input. `compiler_options` is a JSON object, or for AWS Inferentia a JSON string.
     """
 
     framework: Framework = "ONNX"
@@ -56,13 +60,38 @@ class CompilationSettings:
     def _whole(self) -> Self:
         if (self.target_device is None) == (self.target_platform is None):
             raise ValueError("either target_device or target_platform is expected, not both and not none")
+        if self.framework not in LAYOUTS:
+            raise ValueError(
+                f"framework: one of {', '.join(LAYOUTS)} is expected, got {self.framework}, of which AWS documents no "
+                "layout: export the model to ONNX"
+            )
+        if self.framework_version is not None and self.framework not in _VERSIONED:
+            raise ValueError(
+                f"framework_version: none is expected for {self.framework}, as Neo takes one for "
+                f"{', '.join(_VERSIONED)} only, got {self.framework_version}: remove it"
+            )
         if self.data_input_config is not None and self.framework == "XGBOOST":
             raise ValueError("data_input_config: none is expected for XGBOOST")
         if self.data_input_config is not None:
             _check_shapes(self.data_input_config, lists=self.framework == "PYTORCH")
-        if self.compiler_options is not None:
-            _json("compiler_options", self.compiler_options)
+        self._check_options()
         return self
+
+    def _check_options(self) -> None:
+        text = self.compiler_options
+        options = {} if text is None else _json("compiler_options", text)
+        if not isinstance(options, dict) and not (isinstance(options, str) and self.target_device in _NEURON):
+            raise ValueError(
+                'compiler_options: a JSON object is expected, such as {"mattr": ["+neon"]} (a JSON string for '
+                f"{', '.join(_NEURON)} only), got {text!r:.200}: write one, or remove it"
+            )
+        nvidia = self.target_platform is not None and self.target_platform.accelerator == "NVIDIA"
+        if nvidia and isinstance(options, dict) and not options.keys() >= set(_NVIDIA_OPTIONS):
+            raise ValueError(
+                f"compiler_options: a JSON object with {', '.join(_NVIDIA_OPTIONS)} is expected, as "
+                f"target_platform.accelerator is NVIDIA, got {text!r:.200}: write what the device has, such as "
+                '{"gpu-code": "sm_72", "trt-ver": "6.0.1", "cuda-ver": "10.1"}'
+            )
 
     @property
     def name(self) -> str:
@@ -82,7 +111,8 @@ class CompilationSettings:
 def _check_shapes(text: str, *, lists: bool) -> None:
     value = _json("data_input_config", text)
     shapes = list(value.values()) if isinstance(value, dict) else value if lists and isinstance(value, list) else []
-    right = all(isinstance(s, list) and s and all(isinstance(n, int) and n > 0 for n in s) for s in shapes)
+    # A bool is an int to isinstance.
+    right = all(isinstance(s, list) and s and all(type(n) is int and n > 0 for n in s) for s in shapes)
     if not shapes or not right:
         raise ValueError(
             'data_input_config: a JSON object of input names to shapes is expected, such as {"input": [1, 3, 224, 224]}'

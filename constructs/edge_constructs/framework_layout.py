@@ -78,9 +78,8 @@ def framework_files(framework: str, names: Sequence[str]) -> tuple[str, ...] | N
 
 
 def expected_files(framework: str) -> str:
-    """A framework's files in words; blank where none are documented."""
-    layouts = LAYOUTS.get(framework, ())
-    return layouts[0].text if layouts else ""
+    """The files of a framework of `LAYOUTS` in words."""
+    return LAYOUTS[framework][0].text
 
 
 def foreign_framework(names: Sequence[str]) -> str:

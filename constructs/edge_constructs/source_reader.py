@@ -11,6 +11,7 @@ import contextlib
 import gzip
 import io
 import posixpath
+import stat
 import tarfile
 import zipfile
 import zlib
@@ -93,6 +94,10 @@ def _opener(s3: S3, bucket: str, key: str) -> Callable[[], io.BufferedReader]:
 def _zip(archive: zipfile.ZipFile, uri: str) -> dict[str, SourceFile]:
     files: dict[str, SourceFile] = {}
     for member in archive.infolist():
+        if stat.S_ISLNK(member.external_attr >> 16):  # its content is a path, which would pass for a file's
+            raise ResourceError(
+                f"{uri}: {member.filename!r}: plain files are expected, this is a link; store its target"
+            )
         if member.is_dir():
             continue
         if member.filename in files:
@@ -110,7 +115,10 @@ def _tar(stream: IO[bytes], uri: str, scratch: Path, deadline: Deadline) -> dict
     total = 0
     unzipped = gzip.GzipFile(fileobj=stream, mode="rb")
     with tarfile.open(fileobj=unzipped, mode="r|") as archive:
-        for member in archive:
+        for count, member in enumerate(archive, start=1):
+            archive.members.clear()  # type: ignore[attr-defined] # tarfile would keep each, though none is asked for again
+            deadline.check(f"unpacking {uri}")
+            _check_bounds(uri, total, count)  # folders too: they cost time
             name = member.name.removeprefix("./")
             if member.isdir():
                 continue
@@ -121,7 +129,7 @@ def _tar(stream: IO[bytes], uri: str, scratch: Path, deadline: Deadline) -> dict
             path = scratch / str(len(files))
             files[name] = SourceFile(member.size, _path_opener(path))
             total += member.size
-            _check_bounds(uri, total, len(files))  # before any of it is on the disk
+            _check_bounds(uri, total, count)  # before any of it is on the disk
             with path.open("wb") as target:
                 while chunk := content.read(_BUFFER):
                     deadline.check(f"unpacking {uri}")
@@ -148,5 +156,5 @@ def _check_bounds(uri: str, size: int, count: int) -> None:
     if size > MOST_BYTES or count > _MOST_FILES:
         raise ResourceError(
             f"{uri}: at most {MOST_BYTES} bytes in {_MOST_FILES} files are expected (Greengrass's limit for a "
-            f"component), got {size} bytes in {count} files"
+            f"component; a tar's folders count), got {size} bytes in {count} files"
         )

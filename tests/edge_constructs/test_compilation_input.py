@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from edge_constructs.compilation_input import compilation_key, compiled_files, write_archive
 from edge_constructs.compilation_settings import CompilationSettings, Framework
@@ -78,11 +78,50 @@ def test_the_archive_holds_the_frameworks_files_and_no_others(
     assert foreign_framework(model.files) == ("" if framework == "ONNX" else framework)
 
 
-def test_every_framework_of_the_api_is_archived_or_refused_by_name(tmp_path: Path) -> None:
+def test_every_framework_of_the_api_is_archived_or_refused_by_name() -> None:
     refused = set(get_args(Framework)) - LAYOUTS.keys()
     assert refused == {"SKLEARN"}
-    with pytest.raises(JobPropertyError, match=r"got SKLEARN, of which AWS documents no layout: export .* to ONNX"):
-        compiled_files(make(tmp_path / "model", ["model.onnx", "labels.txt"]), "SKLEARN")
+    with pytest.raises(ValidationError, match=r"got SKLEARN, of which AWS documents no layout: export .* to ONNX"):
+        settings_of(framework="SKLEARN", target_device="rasp4b")
+
+
+NVIDIA = {"os": "LINUX", "arch": "ARM64", "accelerator": "NVIDIA"}
+NVIDIA_OPTIONS = '{"gpu-code": "sm_72", "trt-ver": "6.0.1", "cuda-ver": "10.1"}'
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"target_platform": NVIDIA}, r"compiler_options: .*gpu-code.* NVIDIA, got None: write"),
+        ({"target_platform": NVIDIA, "compiler_options": '{"gpu-code": "sm_72"}'}, r"compiler_options: .* got '{\"gpu"),
+        *(
+            ({"framework": name, "framework_version": "1.8"}, rf"framework_version: none .* {name}.* got 1.8: remove")
+            for name in ("ONNX", "KERAS", "DARKNET", "XGBOOST")
+        ),
+        ({"compiler_options": "[1]"}, r"compiler_options: a JSON object is expected.* got '\[1\]': write"),
+        ({"compiler_options": '"-O2"'}, r"compiler_options: a JSON object is expected.* got '\"-O2\"': write"),
+        ({"data_input_config": '{"image": [true, 1, 8, 8]}'}, r"data_input_config: .* got '{\"image\": \[true"),
+    ],
+)
+def test_settings_that_neo_would_not_take_are_refused(values: dict[str, Any], says: str) -> None:
+    target = {} if "target_platform" in values else {"target_device": "rasp4b"}
+    with pytest.raises(ValidationError, match=says):
+        settings_of(**target, **values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"target_platform": NVIDIA, "compiler_options": NVIDIA_OPTIONS},
+        {"target_device": "ml_inf1", "compiler_options": '"--verbose 1 --num-neuroncores 2 -O2"'},
+        *(
+            {"target_device": "rasp4b", "framework": name, "framework_version": "1.8"}
+            for name in ("MXNET", "PYTORCH", "TENSORFLOW", "TFLITE")
+        ),
+    ],
+)
+def test_settings_that_the_api_documents_are_taken(values: dict[str, Any]) -> None:
+    assert settings_of(**values).target
 
 
 @pytest.mark.parametrize("framework", [name for name in FILES if name != "ONNX"])

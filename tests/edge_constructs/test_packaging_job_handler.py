@@ -4,12 +4,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import stat
 import subprocess
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
@@ -50,6 +52,23 @@ def link(name: str) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
     return member
+
+
+def directory(name: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type = tarfile.DIRTYPE
+    return member
+
+
+def zipped_link(name: str) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for path, content in FILES.items():
+            archive.writestr(path, content)
+        member = zipfile.ZipInfo(name)
+        member.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(member, "/etc/passwd")
+    return stream.getvalue()
 
 
 def event(type_: str = "Create", **changes: Any) -> dict[str, Any]:
@@ -216,6 +235,7 @@ def test_a_run_beside_this_one_is_welcome(s3: Any) -> None:
         ("s3://assets/abc.zip", zipped({**FILES, ".hidden": b"x"}), r"'\.hidden': names without a leading dot"),
         ("s3://assets/abc.tar.gz", tarred({**FILES, "a/.hidden": b"x"}), "names without a leading dot are expected"),
         ("s3://assets/abc.zip", zipped({**FILES, f"{MANIFEST_NAME}.sig": b"x"}), "its signature's: rename that file"),
+        ("s3://assets/abc.zip", zipped_link("evil"), "'evil': plain files are expected, this is a link"),
         ("s3://assets/abc.zip", zipped({}), "there is none"),
         ("s3://assets/abc.zip", zipped(FILES)[:-30], "cannot be packaged"),
         ("s3://assets/x.tar.gz", b"no tar at all", "cannot be packaged"),
@@ -256,6 +276,44 @@ def test_a_source_of_too_many_files_is_refused(name: str, s3: Any, monkeypatch: 
     with pytest.raises(ResourceError, match=r"in 1 files are expected .* bytes in 2 files"):
         handler.on_event(event(ModelSource=f"s3://assets/{name}"), None)
     assert s3.written == []
+
+
+def test_the_folders_of_a_tar_count_as_its_files_do(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [directory(f"folder-{number}") for number in range(3)]
+    s3.objects["assets/abc.tar.gz"] = tarred(FILES, *folders)
+    monkeypatch.setattr(source_reader, "_MOST_FILES", len(FILES) + 2)
+    with pytest.raises(ResourceError, match=r"a tar's folders count\), got \d+ bytes in 5 files"):
+        handler.on_event(event(ModelSource="s3://assets/abc.tar.gz"), None)
+    monkeypatch.setattr(source_reader, "_MOST_FILES", len(FILES) + 3)
+    handler.on_event(event(ModelSource="s3://assets/abc.tar.gz"), None)
+    assert s3.written == [PACKAGE, SIGNATURE]
+
+
+def test_the_folders_of_a_tar_take_time_too() -> None:
+    def clock() -> Iterator[None]:
+        yield
+        raise ResourceError("late")
+
+    ticks = clock()
+    deadline = SimpleNamespace(check=lambda _: next(ticks))
+    content = tarred({}, *(directory(f"folder-{number}") for number in range(3)))
+    with pytest.raises(ResourceError, match="late"):
+        source_reader._tar(io.BytesIO(content), "s3://assets/abc.tar.gz", Path(), cast("Any", deadline))
+
+
+def test_the_members_of_a_tar_are_not_kept(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[int] = []
+    original = tarfile.TarFile.next
+
+    def count(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
+        kept.append(len(archive.members))  # type: ignore[attr-defined] # undocumented, as in the code
+        return original(archive)
+
+    monkeypatch.setattr(tarfile.TarFile, "next", count)
+    s3.objects["assets/abc.tar.gz"] = tarred(FILES, *(directory(f"folder-{number}") for number in range(30)))
+    handler.on_event(event(ModelSource="s3://assets/abc.tar.gz"), None)
+    assert len(kept) > 30
+    assert max(kept) <= 1
 
 
 def test_each_name_of_an_archive_is_checked_once(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:

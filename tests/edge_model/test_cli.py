@@ -74,6 +74,26 @@ def test_boxes_that_measure_nothing_are_refused(item: Any, finding: str, tmp_pat
     assert finding in err
 
 
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        (("new", "{digits}/model.onnx", "{digits}/labels.txt/new"), "labels.txt/new"),
+        (("new", "{digits}/model.onnx", "/proc/new"), "/proc/new"),
+        (("package", "{digits}", "--output", "/proc/new"), "/proc/new"),
+        (("package", "{digits}", "--output", "{digits}/model.toml"), "model.toml"),
+        (("inspect", "/proc/self/mem"), "Input/output error"),
+    ],
+)
+def test_what_the_system_refuses_is_told_in_a_line(
+    command: tuple[str, ...], place: str, digits: Path, edge_model: Any
+) -> None:
+    code, out, err = edge_model(*(part.format(digits=digits) for part in command))
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("edge-model: ")
+    assert place in err
+    assert "; name another place" in err
+
+
 def test_packages_are_the_same_bytes_and_never_overwritten(package: Path, digits: Path, edge_model: Any) -> None:
     first = package.read_bytes()
     code, out, _ = edge_model("package", digits, "--output", package.parent)

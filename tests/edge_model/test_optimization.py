@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import shutil
 import tomllib
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +16,11 @@ from edge_constructs.model_folder import load_model_folder
 from edge_inference.task import Result
 from edge_model.errors import ModelCommandError
 from edge_model.evaluation import Measured, Truth, mean_average_precision
-from edge_model.model_toml import with_outcome, without_table
+from edge_model.model_toml import earlier_precision, with_outcome, without_table
 from edge_model.optimization import Figures, Outcome, checked, optimize
 from edge_model.runtime import LOCK, DeviceRuntime, nodes
 
+MODELS = Path(__file__).parents[2] / "models"
 BEFORE = Figures(size=100, latency_ms=0.12345, measured=Measured(images=40, accuracy=0.975))
 AFTER = Figures(size=60, latency_ms=0.1, measured=Measured(images=40, accuracy=0.95))
 OUTCOME = Outcome(content=b"", steps=("graph", "int8"), before=BEFORE, after=AFTER)
@@ -99,6 +103,80 @@ def test_the_command_writes_model_and_figures_for_the_reviewer(digits: Path, edg
     assert model.evaluation.accuracy == model.optimization.accuracy
     assert edge_model("validate", digits)[0] == 0
     assert "expected a folder of this machine" in edge_model("optimize", "s3://bucket/folder/")[2]
+
+
+def test_a_second_run_keeps_the_figures_of_before_the_first(digits: Path, edge_model: Any) -> None:
+    assert edge_model("optimize", digits, "--int8", "--max-accuracy-loss=1")[0] == 0
+    first = load_model_folder(digits).optimization
+    assert first is not None
+    outcome = optimize(load_model_folder(digits), int8=False, largest_loss=1.0, rounds=2)
+    assert outcome.steps == ("graph", "int8")
+    assert (outcome.before.size, outcome.before.latency_ms) == (first.size_before, first.latency_before_ms)
+    assert outcome.before.measured.accuracy == first.accuracy_before
+
+
+def test_many_runs_may_lose_no_more_than_one(digits: Path, edge_model: Any) -> None:
+    path = digits / "model.toml"
+    told = (
+        '\n[optimization]\nsteps = ["int8"]\nonnxruntime = "1.19.2"\nsize_before = 90000\nsize = 80000\n'
+        "latency_before_ms = 1.0\nlatency_ms = 0.9\naccuracy_before = 1.0\naccuracy = 0.975\n"
+    )
+    path.write_text(path.read_text(encoding="utf-8") + told, encoding="utf-8")
+    content = {file: file.read_bytes() for file in digits.iterdir() if file.is_file()}
+    code, _, err = edge_model("optimize", digits, "--int8", "--max-accuracy-loss=0.02")
+    assert code == 1
+    assert "got 1.0000 before and 0.9" in err
+    assert {file: file.read_bytes() for file in digits.iterdir() if file.is_file()} == content
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda content: content, "the model's bytes stay the same"),
+        (lambda content: content + b"\x32\x04slow", "neither size nor latency is better"),  # its doc_string
+    ],
+)
+def test_what_is_no_better_is_not_written(
+    change: Callable[[bytes], bytes], reason: str, digits: Path, edge_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edge_model import optimization  # noqa: PLC0415 -- to be changed
+
+    monkeypatch.setattr(optimization, "_graph_optimized", change)
+    monkeypatch.setattr(optimization, "_latencies", lambda *_: [1.0, 1.0])
+    content = {path: path.read_bytes() for path in digits.iterdir() if path.is_file()}
+    code, out, _ = edge_model("optimize", digits)
+    assert code == 0
+    assert f"nothing written: {reason}" in out
+    assert {path: path.read_bytes() for path in digits.iterdir() if path.is_file()} == content
+
+
+def test_a_detectors_reviewer_sees_its_mean_average_precision(digits: Path) -> None:
+    text = (digits / "model.toml").read_text(encoding="utf-8")
+    before, after = (
+        replace(figures, measured=replace(figures.measured, mean_average_precision=precision))
+        for figures, precision in ((BEFORE, 0.9286), (AFTER, 0.92))
+    )
+    once = with_outcome(text, replace(OUTCOME, before=before, after=after))
+    assert "[optimization]" in once.partition("# mean average precision: 0.9286 before, 0.9200 now\n")[0]
+    assert earlier_precision(once) == 0.9286
+    assert with_outcome(once, replace(OUTCOME, before=before, after=after)) == once
+    assert earlier_precision(text) is None
+
+
+def test_many_runs_lose_no_more_of_a_detectors_precision_than_one(tmp_path: Path, edge_model: Any) -> None:
+    folder = tmp_path / "digitdetector"
+    shutil.copytree(MODELS / "digitdetector", folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    before, after = (
+        replace(figures, measured=Measured(images=112, accuracy=0.8304, mean_average_precision=precision))
+        for figures, precision in ((BEFORE, 0.99), (AFTER, 0.9286))
+    )
+    path = folder / "model.toml"
+    text = with_outcome(path.read_text(encoding="utf-8"), replace(OUTCOME, before=before, after=after))
+    path.write_text(text, encoding="utf-8")
+    code, _, err = edge_model("optimize", folder)
+    assert code == 1
+    assert "0.01 of mean average precision at the most on 112 held-out images, got 0.9900 before and 0.92" in err
+    assert path.read_text(encoding="utf-8") == text
 
 
 def test_too_much_accuracy_lost_writes_nothing(digits: Path, edge_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,12 +45,21 @@ RESOURCES = [
     ("Release", "AWS::GreengrassV2::ComponentVersion", "the inference component", {"InlineRecipe": r".*"}),
     ("Release", "AWS::GreengrassV2::Deployment", "the deployment", {"TargetArn": rf".*:thinggroup/{FLEET}"}),
 ]
+
+
+def trusted(service: str, **condition: str) -> dict[str, Any]:
+    """The statement by which a service may take a role."""
+    conditions = {"Condition": {"StringEquals": {"aws:SourceAccount": condition["account"]}}} if condition else {}
+    return {"Action": "sts:AssumeRole", "Effect": "Allow", "Principal": {"Service": service}, **conditions}
+
+
+SAGEMAKER = trusted("sagemaker.amazonaws.com", account=ACCOUNT)
 TRUST = [
-    ("Fleet", "TokenExchangeRole", "credentials.iot.amazonaws.com"),
-    ("Fleet", "TokenExchangeRole", "sagemaker.amazonaws.com"),
-    ("Models", "CompiledigitsRole", "sagemaker.amazonaws.com"),
-    ("Models", "PackagedigitsRole", "sagemaker.amazonaws.com"),
-    ("Models", "PackagedigitsHandlerRole", "lambda.amazonaws.com"),
+    ("Fleet", "TokenExchangeRole", [trusted("credentials.iot.amazonaws.com"), SAGEMAKER]),
+    ("Models", "CompiledigitsRole", [SAGEMAKER]),
+    ("Models", "PackagedigitsRole", [SAGEMAKER]),
+    ("Models", "CompiledigitsHandlerRole", [trusted("lambda.amazonaws.com")]),
+    ("Models", "PackagedigitsHandlerRole", [trusted("lambda.amazonaws.com")]),
 ]
 PERMISSIONS = [
     ("Fleet", "TokenExchangeRole", "s3:PutObject", f"arn:aws:s3:::{CAPTURES}/sme-capture/*"),
@@ -75,9 +84,34 @@ PERMISSIONS = [
         f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:device-fleet/{FLEET}/device/*",
     ),
     *(
-        ("Models", "PackagedigitsRole", action, f"arn:aws:greengrass:{REGION}:{ACCOUNT}:components:{MODEL}")
+        ("Models", "PackagedigitsRole", action, f"arn:aws:greengrass:{REGION}:{ACCOUNT}:components:{MODEL}{versions}")
         for action in ("greengrass:CreateComponentVersion", "greengrass:DescribeComponent")
+        for versions in ("", ":versions:*")
     ),
+    *(
+        ("Models", role, action, f"arn:aws:s3:::{ARTIFACTS}")
+        for role in ("CompiledigitsRole", "PackagedigitsRole")
+        for action in ("s3:GetBucketLocation", "s3:ListBucket")
+    ),
+    *(
+        ("Models", f"{role}HandlerRole", f"sagemaker:{verb}{job}", f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{jobs}")
+        for role, job, jobs in (
+            ("Compiledigits", "CompilationJob", f"compilation-job/{NAMESPACE}-digits*"),
+            ("Packagedigits", "EdgePackagingJob", f"edge-packaging-job/{NAMESPACE}-digits*"),
+        )
+        for verb in ("Create", "Describe", "Stop")
+    ),
+]
+JOBS = {"Compiledigits": "Custom::CompilationJob", "Packagedigits": "Custom::SageMakerEdgePackagingJob"}
+# By whom, and where of a job: a path into its request, and what follows it.
+PLACES = [
+    ("CompiledigitsRole", "s3:GetObject", "Compiledigits", ("InputConfig", "S3Uri"), ""),
+    ("CompiledigitsRole", "s3:PutObject", "Compiledigits", ("OutputConfig", "S3OutputLocation"), "/*"),
+    ("PackagedigitsRole", "s3:GetObject", "Compiledigits", ("OutputConfig", "S3OutputLocation"), "/*"),
+    ("PackagedigitsRole", "s3:PutObject", "Packagedigits", ("OutputConfig", "S3OutputLocation"), "/*"),
+    ("CompiledigitsHandlerRole", "s3:GetObject", "Compiledigits", ("ModelArchive",), ""),
+    ("CompiledigitsHandlerRole", "s3:PutObject", "Compiledigits", ("InputConfig", "S3Uri"), ""),
+    ("PackagedigitsHandlerRole", "s3:GetObject", "Packagedigits", ("OutputConfig", "S3OutputLocation"), "/*"),
 ]
 # Every parameter of the component (§2.2), with what this environment asks of it; all are strings.
 PARAMETERS = {
@@ -141,23 +175,45 @@ def test_the_resource_is_declared(stack: str, type_: str, what: str, properties:
     assert any(fits(found) for found in resources(stack, type_).values()), what
 
 
-@pytest.mark.parametrize(("stack", "role", "service"), TRUST)
-def test_the_role_is_trusted(stack: str, role: str, service: str) -> None:
-    statements = role_of(stack, role)[1]["AssumeRolePolicyDocument"]["Statement"]
-    assert {"sts:AssumeRole"} == {statement["Action"] for statement in statements}
-    assert service in {statement["Principal"]["Service"] for statement in statements}
+@pytest.mark.parametrize(("stack", "role", "statements"), TRUST, ids=[row[1] for row in TRUST])
+def test_the_role_is_trusted_to_these_and_no_others(stack: str, role: str, statements: list[dict[str, Any]]) -> None:
+    assert role_of(stack, role)[1]["AssumeRolePolicyDocument"]["Statement"] == statements
+
+
+def permitted(stack: str, role: str, action: str, resource: object) -> list[dict[str, Any]]:
+    """The conditions of the statements that allow the role this."""
+    id_ = role_of(stack, role)[0]
+    return [
+        statement.get("Condition", {})
+        for policy in resources(stack, "AWS::IAM::Policy").values()
+        if {"Ref": id_} in policy["Roles"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow"
+        if action in _listed(statement["Action"]) and resource in _listed(statement["Resource"])
+    ]
 
 
 @pytest.mark.parametrize(("stack", "role", "action", "resource"), PERMISSIONS)
 def test_the_role_has_the_permission(stack: str, role: str, action: str, resource: str) -> None:
-    id_ = role_of(stack, role)[0]
-    statements = [
-        statement
-        for policy in resources(stack, "AWS::IAM::Policy").values()
-        if {"Ref": id_} in policy["Roles"]
-        for statement in policy["PolicyDocument"]["Statement"]
-    ]
-    assert any(action in _listed(s["Action"]) and resource in _listed(s["Resource"]) for s in statements)
+    assert {} in permitted(stack, role, action, resource)
+
+
+@pytest.mark.parametrize(("role", "action", "job", "path", "rest"), PLACES)
+def test_the_role_has_the_permission_where_the_job_reads_or_writes(
+    role: str, action: str, job: str, path: tuple[str, ...], rest: str
+) -> None:
+    place: Any = one("Models", JOBS[job])
+    for name in path:
+        place = place[name]
+    assert {} in permitted("Models", role, action, f"arn:aws:s3:::{place.removeprefix('s3://')}{rest}")
+
+
+@pytest.mark.parametrize(("job", "type_"), JOBS.items())
+def test_the_jobs_handler_passes_the_jobs_role_to_sagemaker_only(job: str, type_: str) -> None:
+    role = {"Fn::GetAtt": [role_of("Models", f"{job}Role")[0], "Arn"]}
+    assert one("Models", type_)["RoleArn"] == role
+    only = {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}
+    assert permitted("Models", f"{job}HandlerRole", "iam:PassRole", role) == [only]
 
 
 def test_the_role_has_awss_managed_policy() -> None:

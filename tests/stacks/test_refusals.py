@@ -184,7 +184,7 @@ DETECTION = '[detection]\nmodel = "digitdetector"\n'
         ),
         pytest.param(
             COMPILED + 'framework = "SKLEARN"\n',
-            ("compilation.framework", "is expected", "got SKLEARN", "export the model to ONNX"),
+            ("compilation", "framework: one of", "is expected", "got SKLEARN", "export the model to ONNX"),
             marks=mark("Compilation", "a framework without a documented layout"),
         ),
         pytest.param(
