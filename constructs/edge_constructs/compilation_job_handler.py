@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import boto3
 
 from edge_constructs.handler_kernel import Request, Response, complete, handle
-from edge_constructs.s3_objects import parse_uri
+from edge_constructs.s3_objects import Readable, is_stored, parse_uri
 from edge_constructs.sagemaker_jobs import CLIENT, JobService, SageMakerJob, utc_now
 
 
@@ -30,8 +30,8 @@ class SageMaker(Protocol):
         """StopCompilationJob."""
 
 
-class S3(Protocol):
-    """The call of boto3's S3 client that is made here."""
+class S3(Readable, Protocol):
+    """The calls of boto3's S3 client that are made here."""
 
     @property
     def copy_object(self) -> Callable[..., Any]:
@@ -76,7 +76,8 @@ def compilation_job(sagemaker: SageMaker, s3: S3, *, now: Callable[[], Any] = ut
         stop=lambda name: sagemaker.stop_compilation_job(CompilationJobName=name),
         attributes=attributes,
         same=same,
-        spent=lambda _found: False,
+        # Its name finds it for ever, and it never runs again: what went can only be written by another.
+        spent=lambda found: not is_stored(s3, found["ModelArtifacts"]["S3ModelArtifacts"]),
     )
     return SageMakerJob(service, now=now)
 

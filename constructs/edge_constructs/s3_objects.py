@@ -82,6 +82,14 @@ def open_object(s3: Readable, bucket: str, key: str) -> Any:
         raise
 
 
+def is_stored(s3: Readable, uri: str) -> bool:
+    """Whether there is an object at an `s3://` address."""
+    body = open_object(s3, *parse_uri(uri))
+    if body is not None:
+        body.close()
+    return body is not None
+
+
 def stored_sha256(s3: Readable, bucket: str, key: str, *, deadline: Deadline) -> str | None:
     """SHA-256 of the object's bytes, read through, or None where there is none."""
     body = open_object(s3, bucket, key)

@@ -230,7 +230,8 @@ PRESET = {"ComponentName": "dev.model", "ComponentVersion": "1.0.0"}
 class Jobs:
     """SageMaker's jobs in memory.
 
-    `errors` are raised by operation, the first first; `stranger` is found under every name that is not ours.
+    `errors` are raised by operation, the first first; `stranger` is found under every name that is not ours;
+    `gone` are the keys of outputs that went.
     """
 
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -238,6 +239,13 @@ class Jobs:
     errors: dict[str, list[tuple[str, int, str]]] = field(default_factory=dict)
     minutes: int = 0
     stranger: dict[str, Any] | None = None
+    gone: set[str] = field(default_factory=set)
+
+    def output(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """GetObject of what a job wrote."""
+        if asked["Key"] in self.gone:
+            raise ServiceError("NoSuchKey", 404)
+        return {"Body": io.BytesIO(b"package")}
 
     def now(self) -> dt.datetime:
         return START + dt.timedelta(minutes=self.minutes)
@@ -312,14 +320,18 @@ class Case:
         self.jobs.jobs[job] |= {**self.done, self.status: status, **values}
 
 
+def _copied(_asked: Mapping[str, Any]) -> dict[str, Any]:
+    return {"CopyObjectResult": {"ETag": "e"}}
+
+
 def case_of(kind: str, monkeypatch: pytest.MonkeyPatch) -> Case:
     """SageMaker's jobs of one kind in memory, and the handler's entry points on them."""
     jobs = Jobs()
     client = client_of("sagemaker", jobs.operations(kind))
     common = {"JobName": "dev-digits-1-0", "TimeoutSeconds": "1800", "RoleArn": ROLE}
     if kind == "Compilation":
-        copies = client_of("s3", {"CopyObject": lambda _asked: {"CopyObjectResult": {"ETag": "e"}}})
-        handler = compilation_job_handler.compilation_job(client, copies, now=jobs.now)
+        compiled = client_of("s3", {"CopyObject": _copied, "GetObject": jobs.output})
+        handler = compilation_job_handler.compilation_job(client, compiled, now=jobs.now)
         module: Any = compilation_job_handler
         properties = common | {
             "ModelArchive": "s3://assets/abc.gz",
@@ -333,7 +345,7 @@ def case_of(kind: str, monkeypatch: pytest.MonkeyPatch) -> Case:
         }
         done: dict[str, Any] = {"ModelArtifacts": {"S3ModelArtifacts": "s3://artifacts/compiled/digits-rasp4b.tar.gz"}}
     else:
-        package = client_of("s3", {"GetObject": lambda _asked: {"Body": io.BytesIO(b"package")}})
+        package = client_of("s3", {"GetObject": jobs.output})
         handler = sagemaker_packaging_handler.packaging_job(client, package, now=jobs.now)
         module = sagemaker_packaging_handler
         properties = common | {

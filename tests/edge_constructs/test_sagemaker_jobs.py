@@ -33,6 +33,14 @@ def test_a_replayed_event_finds_the_job_that_it_started(case: Case) -> None:
     assert len(case.jobs.jobs) == 1
 
 
+def test_a_completed_job_whose_output_went_is_run_again(case: Case) -> None:
+    job = case.create()
+    case.end(job)
+    assert case.create() == job
+    case.jobs.gone = {"compiled/digits-rasp4b.tar.gz", "models/digits-1.0.tar.gz"}
+    assert case.create() == f"{job}-2"
+
+
 def test_a_replay_beside_this_event_is_the_same_job(case: Case) -> None:
     case.jobs.errors[f"Create{case.kind}Job"] = [("ResourceInUse", 400, "in use")]
     assert case.create().startswith("dev-digits-1-0-")
