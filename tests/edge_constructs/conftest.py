@@ -165,10 +165,11 @@ def _etag(content: bytes) -> str:
 
 @dataclass
 class SigningService:
-    """KMS in memory: keys of NIST P-256 by the alias that they are used by."""
+    """KMS in memory: keys of NIST P-256 by the alias that they are used by, `unusable` those that answer an error."""
 
     keys: dict[str, EC] = field(default_factory=dict)
     signed: list[str] = field(default_factory=list)
+    unusable: dict[str, str] = field(default_factory=dict)
 
     def add(self, alias: str, kind: ECType = ECType.P_256) -> EC:
         return self.keys.setdefault(alias, EC.new_generate(kind))
@@ -196,6 +197,8 @@ class SigningService:
 
     def _key(self, asked: Mapping[str, Any]) -> EC:
         assert (asked["MessageType"], asked["SigningAlgorithm"]) == ("DIGEST", "ECDSA_SHA_256")
+        if asked["KeyId"] in self.unusable:
+            raise ServiceError(self.unusable[asked["KeyId"]], 409, "the key's state")
         if asked["KeyId"] not in self.keys:
             raise ServiceError("NotFoundException", 400)
         return self.keys[asked["KeyId"]]

@@ -318,6 +318,19 @@ def test_a_newer_key_signs_anew_and_takes_what_the_former_signed(s3: Any, kms: A
     assert kms.signed == [KEY, NEWER]
 
 
+@pytest.mark.parametrize("state", ["DisabledException", "KMSInvalidStateException"])
+def test_a_key_that_cannot_be_used_does_not_hide_that_another_signed(state: str, s3: Any, kms: Any) -> None:
+    handler.on_event(event(), None)
+    kept = s3.objects[SIGNATURE]
+    kms.add(NEWER)
+    kms.unusable = {NEWER: state}
+    handler.on_event(event("Update", SigningKeys=[NEWER, KEY]), None)
+    assert s3.objects[SIGNATURE] == kept
+    kms.unusable = {KEY: state}
+    with pytest.raises(ResourceError, match=rf"signing-1: {state} the key's state\. Enable that key"):
+        handler.on_event(event("Update", SigningKeys=[NEWER, KEY]), None)
+
+
 def test_a_key_that_still_is_needed_cannot_be_left_out(kms: Any) -> None:
     handler.on_event(event(), None)
     kms.add(NEWER)
