@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import boto3
 
 from edge_constructs.handler_kernel import Request, Response, complete, handle
-from edge_constructs.s3_objects import Readable, is_stored, parse_uri
-from edge_constructs.sagemaker_jobs import CLIENT, JobService, SageMakerJob, utc_now
+from edge_constructs.s3_objects import CLIENT, Readable, is_stored, parse_uri
+from edge_constructs.sagemaker_jobs import JobService, SageMakerJob, utc_now
 
 
 class SageMaker(Protocol):
@@ -84,7 +84,7 @@ def compilation_job(sagemaker: SageMaker, s3: S3, *, now: Callable[[], Any] = ut
 
 @functools.cache
 def _handler() -> SageMakerJob:
-    return compilation_job(boto3.client("sagemaker", config=CLIENT), boto3.client("s3"))
+    return compilation_job(boto3.client("sagemaker", config=CLIENT), boto3.client("s3", config=CLIENT))
 
 
 def on_event(event: Mapping[str, Any], context: object) -> Response:

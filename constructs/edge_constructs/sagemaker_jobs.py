@@ -12,12 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from edge_constructs.handler_kernel import Request, ResourceError, Response, content_id
 
-CLIENT = Config(retries={"mode": "standard", "total_max_attempts": 8})
 _ATTEMPTS = 9
 _LONGEST_NAME = 63
 _SUFFIX = len("-0123456789ab-9")

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import boto3
 
 from edge_constructs.handler_kernel import Request, ResourceError, Response, complete, handle
-from edge_constructs.s3_objects import Readable, is_stored, parse_uri, stored_sha256
-from edge_constructs.sagemaker_jobs import CLIENT, JobService, SageMakerJob, utc_now
+from edge_constructs.s3_objects import CLIENT, Readable, is_stored, parse_uri, stored_sha256
+from edge_constructs.sagemaker_jobs import JobService, SageMakerJob, utc_now
 
 _ECHOED = ("CompilationJobName", "ModelName", "ModelVersion")
 
@@ -124,7 +124,7 @@ def _preset_failure(found: Mapping[str, Any], message: str, output: Mapping[str,
 
 @functools.cache
 def _handler() -> SageMakerJob:
-    return packaging_job(boto3.client("sagemaker", config=CLIENT), boto3.client("s3"))
+    return packaging_job(boto3.client("sagemaker", config=CLIENT), boto3.client("s3", config=CLIENT))
 
 
 def on_event(event: Mapping[str, Any], context: object) -> Response:
