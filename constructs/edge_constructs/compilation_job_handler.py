@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import boto3
 
-from edge_constructs.handler_kernel import Request, Response, complete, handle
+from edge_constructs.handler_kernel import Request, ResourceError, Response, complete, handle
 from edge_constructs.s3_objects import CLIENT, Readable, is_stored, parse_uri
 from edge_constructs.sagemaker_jobs import JobService, SageMakerJob, utc_now
 
@@ -48,7 +48,7 @@ def compilation_job(sagemaker: SageMaker, s3: S3, *, now: Callable[[], Any] = ut
 
     def start(name: str, request: Request) -> None:
         bucket, key = parse_uri(request.text("ModelArchive"))
-        target, target_key = parse_uri(request.table("InputConfig")["S3Uri"])
+        target, target_key = parse_uri(_archive(request))
         s3.copy_object(CopySource={"Bucket": bucket, "Key": key}, Bucket=target, Key=target_key)
         sagemaker.create_compilation_job(
             CompilationJobName=name,
@@ -59,7 +59,7 @@ def compilation_job(sagemaker: SageMaker, s3: S3, *, now: Callable[[], Any] = ut
         )
 
     def same(found: Mapping[str, Any], request: Request) -> bool:
-        return bool(found["InputConfig"]["S3Uri"] == request.table("InputConfig").get("S3Uri"))
+        return bool(found["InputConfig"]["S3Uri"] == _archive(request))
 
     def attributes(found: Mapping[str, Any], _request: Request) -> Mapping[str, str]:
         return {
@@ -80,6 +80,14 @@ def compilation_job(sagemaker: SageMaker, s3: S3, *, now: Callable[[], Any] = ut
         spent=lambda found: not is_stored(s3, found["ModelArtifacts"]["S3ModelArtifacts"]),
     )
     return SageMakerJob(service, now=now)
+
+
+def _archive(request: Request) -> str:
+    """Where Neo is told to read."""
+    value = request.table("InputConfig").get("S3Uri")
+    if not isinstance(value, str) or not value:
+        raise ResourceError(f"property InputConfig.S3Uri: an s3:// address is expected, got {value!r}")
+    return value
 
 
 @functools.cache
