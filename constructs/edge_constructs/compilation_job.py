@@ -18,7 +18,7 @@ from edge_constructs.job_rules import ENTITY_NAME, check_family, check_text, che
 from edge_constructs.model_folder import ModelFolder
 from edge_constructs.model_source import ModelSource
 from edge_constructs.packaging_job import LONGEST_JOB_NAME
-from edge_constructs.sagemaker_access import job_provider, pass_role, sagemaker_role
+from edge_constructs.sagemaker_access import job_provider, pass_role, sagemaker_role, see_missing
 
 # What may pass before SageMaker gets to a job, and after it.
 _MARGIN_SECONDS = 900
@@ -62,6 +62,7 @@ class CompilationJob(Construct):
         # Neo asks for a name that ends in .tar.gz, and assets have none.
         source = f"{output_location}/source/{model.name}.tar.gz"
         role = self._role(source, output_location)
+        compiled = object_arn(self, f"{output_location}/*")
         timeout = cdk.Duration.seconds(settings.max_runtime_seconds + 2 * _MARGIN_SECONDS)
         provider = job_provider(
             self,
@@ -71,10 +72,17 @@ class CompilationJob(Construct):
             statements=[
                 iam.PolicyStatement(sid="ReadAsset", actions=["s3:GetObject"], resources=[object_arn(self, archive)]),
                 iam.PolicyStatement(sid="PlaceArchive", actions=["s3:PutObject"], resources=[object_arn(self, source)]),
+                iam.PolicyStatement(sid="ReadCompiled", actions=["s3:GetObject"], resources=[compiled]),
+                see_missing(compiled),
                 pass_role(role),
             ],
             total_timeout=timeout,
             log_retention=log_retention,
+        )
+        acknowledge(
+            provider,
+            rule=f"AwsSolutions-IAM5[Resource::{compiled}]",
+            reason="Neo names its outputs itself; the job's own prefix is the bound.",
         )
         self.resource = cdk.CustomResource(
             self,
@@ -94,9 +102,7 @@ class CompilationJob(Construct):
         )
         self.resource.node.add_dependency(role)
         self.job_name = self.resource.get_att_string("CompilationJobName")
-        self.output = ModelSource(
-            uri=self.resource.get_att_string("S3ModelArtifacts"), objects=(object_arn(self, f"{output_location}/*"),)
-        )
+        self.output = ModelSource(uri=self.resource.get_att_string("S3ModelArtifacts"), objects=(compiled,))
 
     def _archive(self, model: ModelFolder, settings: CompilationSettings) -> s3_assets.Asset:
         """What Neo takes: a tar.gz with the framework's files alone."""

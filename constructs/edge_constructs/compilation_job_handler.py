@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import boto3
 
-from edge_constructs.handler_kernel import Request, Response, complete, handle
-from edge_constructs.s3_objects import parse_uri
-from edge_constructs.sagemaker_jobs import CLIENT, JobService, SageMakerJob, utc_now
+from edge_constructs.handler_kernel import Request, ResourceError, Response, complete, handle
+from edge_constructs.s3_objects import CLIENT, Readable, is_stored, parse_uri
+from edge_constructs.sagemaker_jobs import JobService, SageMakerJob, utc_now
 
 
 class SageMaker(Protocol):
@@ -30,8 +30,8 @@ class SageMaker(Protocol):
         """StopCompilationJob."""
 
 
-class S3(Protocol):
-    """The call of boto3's S3 client that is made here."""
+class S3(Readable, Protocol):
+    """The calls of boto3's S3 client that are made here."""
 
     @property
     def copy_object(self) -> Callable[..., Any]:
@@ -48,7 +48,7 @@ def compilation_job(sagemaker: SageMaker, s3: S3, *, now: Callable[[], Any] = ut
 
     def start(name: str, request: Request) -> None:
         bucket, key = parse_uri(request.text("ModelArchive"))
-        target, target_key = parse_uri(request.table("InputConfig")["S3Uri"])
+        target, target_key = parse_uri(_archive(request))
         s3.copy_object(CopySource={"Bucket": bucket, "Key": key}, Bucket=target, Key=target_key)
         sagemaker.create_compilation_job(
             CompilationJobName=name,
@@ -59,7 +59,7 @@ def compilation_job(sagemaker: SageMaker, s3: S3, *, now: Callable[[], Any] = ut
         )
 
     def same(found: Mapping[str, Any], request: Request) -> bool:
-        return bool(found["InputConfig"]["S3Uri"] == request.table("InputConfig").get("S3Uri"))
+        return bool(found["InputConfig"]["S3Uri"] == _archive(request))
 
     def attributes(found: Mapping[str, Any], _request: Request) -> Mapping[str, str]:
         return {
@@ -76,14 +76,23 @@ def compilation_job(sagemaker: SageMaker, s3: S3, *, now: Callable[[], Any] = ut
         stop=lambda name: sagemaker.stop_compilation_job(CompilationJobName=name),
         attributes=attributes,
         same=same,
-        spent=lambda _found: False,
+        # Its name finds it for ever, and it never runs again: what went can only be written by another.
+        spent=lambda found: not is_stored(s3, found["ModelArtifacts"]["S3ModelArtifacts"]),
     )
     return SageMakerJob(service, now=now)
 
 
+def _archive(request: Request) -> str:
+    """Where Neo is told to read."""
+    value = request.table("InputConfig").get("S3Uri")
+    if not isinstance(value, str) or not value:
+        raise ResourceError(f"property InputConfig.S3Uri: an s3:// address is expected, got {value!r}")
+    return value
+
+
 @functools.cache
 def _handler() -> SageMakerJob:
-    return compilation_job(boto3.client("sagemaker", config=CLIENT), boto3.client("s3"))
+    return compilation_job(boto3.client("sagemaker", config=CLIENT), boto3.client("s3", config=CLIENT))
 
 
 def on_event(event: Mapping[str, Any], context: object) -> Response:

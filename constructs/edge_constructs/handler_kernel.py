@@ -19,8 +19,10 @@ from typing import Any, Protocol, TypedDict
 logger = logging.getLogger("edge_constructs")
 logger.setLevel(logging.INFO)
 
-# CloudFormation takes an answer of 4096 bytes: a longer one is refused, and the stack waits for its time-out.
-_LONGEST_REASON = 1500
+# CloudFormation takes an answer of 4096 bytes: a longer one is refused, and the stack waits for its time-out. The rest
+# is for the ids, and for what the framework adds to a reason. In bytes as JSON escapes them.
+_LONGEST_REASON = 1900
+_LONGEST_DATA = 3072
 # What a handler keeps back of Lambda's time to tidy up and to answer.
 _RESERVE_SECONDS = 20
 
@@ -179,17 +181,41 @@ def _deadline(context: Any) -> Deadline:
     return Deadline(context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
 
 
+def _encoded_size(value: Any) -> int:
+    return len(json.dumps(value))
+
+
+def _cut(reason: str) -> str:
+    """As much of it as CloudFormation takes."""
+    size = 2  # the quotation marks
+    for index, character in enumerate(reason):
+        size += _encoded_size(character) - 2
+        if size > _LONGEST_REASON:
+            return reason[:index]
+    return reason
+
+
+def _check_data(response: Response) -> None:
+    if (size := _encoded_size(response.get("Data", {}))) > _LONGEST_DATA:
+        name, value = max(response["Data"].items(), key=lambda item: _encoded_size(item[1]))
+        raise ResourceError(
+            f"the resource's attributes have {size} bytes, and CloudFormation takes {_LONGEST_DATA}: the longest is "
+            f"{name}, of {_encoded_size(value)} bytes: shorten what it is made of"
+        )
+
+
 def _logged(step: str, event: Mapping[str, Any], context: Any, action: Callable[[Request], Response]) -> Response:
     resource = {"step": step, "resource": event.get("LogicalResourceId"), "request": event.get("RequestType")}
     try:
         request = Request.of(event, _deadline(context))
         response = action(request)
+        _check_data(response)
     except Exception as error:
         # Without a traceback: Lambda's runtime logs it when the error leaves the handler.
         reason = f"{type(error).__name__}: {error}"
         logger.error(json.dumps({**resource, "outcome": "failed", "reason": reason}))  # noqa: TRY400
-        if len(str(error)) > _LONGEST_REASON:
-            raise ResourceError(f"{reason[:_LONGEST_REASON]} ... (the whole reason is in the handler's log)") from error
+        if _encoded_size(str(error)) > _LONGEST_REASON:
+            raise ResourceError(f"{_cut(reason)} ... (the whole reason is in the handler's log)") from error
         raise
     logger.info(json.dumps({**resource, "outcome": "ok", "response": response}))
     return response

@@ -14,6 +14,11 @@ from edge_constructs.s3_objects import S3, ObjectWriter, open_object, parse_uri
 from edge_package import PackageError
 from edge_package.signature import ALGORITHM, LONGEST_DOCUMENT, Signature
 
+# A key that is gone made nothing that can still be verified.
+_NOT_BY_THIS_KEY = frozenset({"KMSInvalidSignatureException", "NotFoundException"})
+# A key that is disabled, or waits for its deletion, tells nothing; another may.
+_UNUSABLE = frozenset({"DisabledException", "KMSInvalidStateException"})
+
 
 class Kms(Protocol):
     """The calls of boto3's KMS client that are made here."""
@@ -81,7 +86,15 @@ class ManifestSigner:
                 f"{uri}: a signature of the manifest {manifest_sha256} is expected, this one is of "
                 f"{signature.manifest_sha256!r:.100}: signatures are never overwritten"
             )
-        if not any(self._made_by(key, signature) for key in self._keys):
+        unusable: dict[str, str] = {}
+        if not any(self._made_by(key, signature, unusable) for key in self._keys):
+            if unusable:
+                states = "; ".join(f"{key}: {state}" for key, state in unusable.items())
+                raise ResourceError(
+                    f"{uri}: its signature, by {signature.key_id!r:.200}, cannot be verified, as a key cannot be used: "
+                    f"{states:.800}. Enable that key (cancel its deletion first), or give the model a new version, "
+                    "which is signed anew"
+                )
             raise ResourceError(
                 f"{uri}: a signature by {' or '.join(self._keys)} is expected, this one is by {signature.key_id!r:.200}"
                 f" (SHA-256 of the document {hashlib.sha256(content).hexdigest()[:12]}): devices would refuse the "
@@ -89,7 +102,8 @@ class ManifestSigner:
             )
         return signature
 
-    def _made_by(self, key: str, signature: Signature) -> bool:
+    def _made_by(self, key: str, signature: Signature, unusable: dict[str, str]) -> bool:
+        """Whether the key made it; `unusable` gets the state of a key that could not be asked."""
         try:
             answer = self._kms.verify(
                 KeyId=key,
@@ -99,8 +113,10 @@ class ManifestSigner:
                 Signature=signature.value,
             )
         except ClientError as error:
-            # A key that is gone made nothing that can still be verified.
-            if error.response["Error"]["Code"] in {"KMSInvalidSignatureException", "NotFoundException"}:
-                return False
-            raise
+            code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+            if code in _UNUSABLE:
+                unusable[key] = f"{code} {message}".strip()
+            elif code not in _NOT_BY_THIS_KEY:
+                raise
+            return False
         return bool(answer["SignatureValid"])

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import shutil
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import aws_cdk.aws_s3_assets as s3_assets
 from constructs import Construct
@@ -33,8 +36,7 @@ def model_source(scope: Construct, id_: str, model: ModelFolder) -> ModelSource:
     """The files of a model: those of its folder, as a CDK asset, or what its folder says that lies in S3."""
     if model.source is not None:
         return location_source(scope, model.source.uri, files=model.files, digest=model.digest)
-    patterns = ["*", *(f"!{name}" for name in model.files)]
-    asset = s3_assets.Asset(scope, id_, path=str(model.folder), exclude=patterns)
+    asset = _asset(scope, id_, model)
     uri = f"s3://{asset.s3_bucket_name}/{asset.s3_object_key}"
     return ModelSource(uri=uri, objects=(object_arn(scope, uri),), files=model.files, digest=model.digest)
 
@@ -53,3 +55,13 @@ def location_source(scope: Construct, uri: str, *, files: tuple[str, ...], diges
         objects = (object_arn(scope, f"{uri}*"),)
         return ModelSource(uri=uri, objects=objects, listed_bucket=bucket, files=files, digest=digest)
     return ModelSource(uri=uri, objects=(object_arn(scope, uri),), files=files, digest=digest)
+
+
+def _asset(scope: Construct, id_: str, model: ModelFolder) -> s3_assets.Asset:
+    """The model's files and no others, staged: an asset's patterns cannot name `sub/model.onnx` or `model[1].onnx`."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in model.files:
+            target = Path(folder, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(model.folder / name, target)
+        return s3_assets.Asset(scope, id_, path=folder)

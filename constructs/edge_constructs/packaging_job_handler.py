@@ -16,7 +16,7 @@ import boto3
 
 from edge_constructs.handler_kernel import Request, ResourceError, Response, content_id, handle
 from edge_constructs.manifest_signer import Kms, ManifestSigner
-from edge_constructs.s3_objects import S3, HashingReader, ObjectWriter, open_object, parse_uri
+from edge_constructs.s3_objects import CLIENT, S3, HashingReader, ObjectWriter, open_object, parse_uri
 from edge_constructs.source_reader import open_source
 from edge_package import Manifest, PackageError
 from edge_package.package_stream import PackageWriter, check_package_stream
@@ -126,7 +126,7 @@ class EdgePackagingJob:
 
 @functools.cache
 def _handler() -> EdgePackagingJob:
-    return EdgePackagingJob(boto3.client("s3"), boto3.client("kms"))
+    return EdgePackagingJob(boto3.client("s3", config=CLIENT), boto3.client("kms", config=CLIENT))
 
 
 def on_event(event: Mapping[str, Any], context: object) -> Response:

@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 
 from edge_constructs.handler_kernel import Request, ResourceError, Response, handle
-from edge_constructs.s3_objects import S3, HashingReader, copy_hashed, put_once, stored_sha256
+from edge_constructs.s3_objects import CLIENT, S3, HashingReader, ObjectBody, copy_hashed, put_once, stored_sha256
 
 
 class PublishedArtifact:
@@ -39,7 +39,7 @@ class PublishedArtifact:
             return response
         source = f"s3://{request.text('SourceBucket')}/{request.text('SourceKey')}"
         with tempfile.TemporaryFile() as file:
-            body = self._s3.get_object(Bucket=request.text("SourceBucket"), Key=request.text("SourceKey"))["Body"]
+            body = ObjectBody(self._s3, request.text("SourceBucket"), request.text("SourceKey"))
             found = copy_hashed(HashingReader(body, work=f"copying {source}", deadline=deadline), file)
             if found != expected:
                 raise ResourceError(
@@ -54,7 +54,7 @@ class PublishedArtifact:
 
 @functools.cache
 def _handler() -> PublishedArtifact:
-    return PublishedArtifact(boto3.client("s3"))
+    return PublishedArtifact(boto3.client("s3", config=CLIENT))
 
 
 def on_event(event: Mapping[str, Any], context: object) -> Response:

@@ -9,13 +9,21 @@ import re
 from collections.abc import Callable
 from typing import IO, Any, Protocol, Self
 
-from botocore.exceptions import ClientError
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
-from edge_constructs.handler_kernel import Deadline, ResourceError
+from edge_constructs.handler_kernel import Deadline, ResourceError, logger
+
+# A deployment of many models calls at the same time: every client of the handlers waits longer, and oftener.
+CLIENT = Config(retries={"mode": "standard", "total_max_attempts": 8})
 
 _CHUNK = 1 << 20
 # 2 GB in 128 parts, where S3 takes 10,000 of at least 5 MiB.
 _PART = 16 << 20
+# How often an answer may break off: boto3 repeats a request, and never a body that it handed on.
+_REOPENINGS = 5
+_BROKEN = (BotoCoreError, HTTPError, OSError)
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 _TAKEN = frozenset({"PreconditionFailed", "ConditionalRequestConflict"})
 
@@ -72,14 +80,22 @@ def parse_uri(uri: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def open_object(s3: Readable, bucket: str, key: str) -> Any:
+def open_object(s3: Readable, bucket: str, key: str) -> ObjectBody | None:
     """The object's body as a stream, or None where there is none."""
     try:
-        return s3.get_object(Bucket=bucket, Key=key)["Body"]
+        return ObjectBody(s3, bucket, key)
     except ClientError as error:
         if error.response["Error"]["Code"] in _MISSING:
             return None
         raise
+
+
+def is_stored(s3: Readable, uri: str) -> bool:
+    """Whether there is an object at an `s3://` address."""
+    body = open_object(s3, *parse_uri(uri))
+    if body is not None:
+        body.close()
+    return body is not None
 
 
 def stored_sha256(s3: Readable, bucket: str, key: str, *, deadline: Deadline) -> str | None:
@@ -140,6 +156,67 @@ class HashingReader:
         return self._digest.hexdigest()
 
 
+class ObjectBody:
+    """An object's bytes from an offset on; where the answer breaks off, the rest of the same object is asked for.
+
+    Args:
+        s3: the client.
+        bucket: the object's.
+        key: the object's.
+        start: bytes that are left out.
+        etag: of the object that is expected; blank: whichever is there.
+
+    Raises:
+        ClientError: S3's refusal, of the first answer.
+        ResourceError: the object changed while it was read.
+    """
+
+    def __init__(self, s3: Readable, bucket: str, key: str, *, start: int = 0, etag: str = "") -> None:
+        self._s3 = s3
+        self._object = {"Bucket": bucket, "Key": key}
+        self._position = start
+        self._etag = etag
+        self._left = _REOPENINGS
+        self._stream = self._open()
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes, or all that are left."""
+        while True:
+            try:
+                chunk: bytes = self._stream.read(None if size < 0 else size)
+            except _BROKEN as error:
+                if not self._left:
+                    raise
+                self._left -= 1
+                where = "s3://{Bucket}/{Key}".format(**self._object)
+                logger.warning("%s broke off at byte %d, it is asked for again: %r", where, self._position, error)
+                self._stream.close()
+                self._stream = self._open()
+            else:
+                self._position += len(chunk)
+                return chunk
+
+    def close(self) -> None:
+        """Let go of the answer."""
+        self._stream.close()
+
+    def _open(self) -> Any:
+        asked: dict[str, str] = dict(self._object)
+        if self._position:
+            asked["Range"] = f"bytes={self._position}-"
+        if self._etag:
+            asked["IfMatch"] = self._etag
+        try:
+            answer = self._s3.get_object(**asked)
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "PreconditionFailed":
+                where = "s3://{Bucket}/{Key}".format(**self._object)
+                raise ResourceError(f"{where} changed while it was read; deploy again") from error
+            raise
+        self._etag = answer["ETag"]
+        return answer["Body"]
+
+
 class ObjectReader(io.RawIOBase):
     """An object as a file that can be read anywhere: one open answer of S3's, and a new one after a jump.
 
@@ -161,7 +238,7 @@ class ObjectReader(io.RawIOBase):
         self.size: int = head["ContentLength"]
         self._etag = head["ETag"]
         self._position = 0
-        self._body: Any = None
+        self._body: ObjectBody | None = None
 
     def readable(self) -> bool:
         """It is."""
@@ -188,7 +265,7 @@ class ObjectReader(io.RawIOBase):
         if self._position >= self.size:
             return 0
         if self._body is None:
-            self._body = self._open()
+            self._body = ObjectBody(self._s3, self._bucket, self._key, start=self._position, etag=self._etag)
         chunk = self._body.read(len(buffer))
         buffer[: len(chunk)] = chunk
         self._position += len(chunk)
@@ -198,17 +275,6 @@ class ObjectReader(io.RawIOBase):
         """Let go of the answer."""
         self._drop()
         super().close()
-
-    def _open(self) -> Any:
-        asked = {"Bucket": self._bucket, "Key": self._key, "Range": f"bytes={self._position}-", "IfMatch": self._etag}
-        try:
-            return self._s3.get_object(**asked)["Body"]
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "PreconditionFailed":
-                raise ResourceError(
-                    f"s3://{self._bucket}/{self._key} changed while it was read; deploy again"
-                ) from error
-            raise
 
     def _drop(self) -> None:
         if self._body is not None:
@@ -240,8 +306,12 @@ class ObjectWriter:
     def __exit__(self, *_: object) -> None:
         """Drop an upload that was not finished."""
         if self._upload is not None:
-            self._s3.abort_multipart_upload(**self._object, UploadId=self._upload)
-            self._upload = None
+            upload, self._upload = self._upload, None
+            try:
+                self._s3.abort_multipart_upload(**self._object, UploadId=upload)
+            except (BotoCoreError, ClientError) as error:
+                # Not raised: it would hide why the upload is dropped. The bucket's own rule removes its parts later.
+                logger.warning("upload %s of s3://%s/%s stays: %r", upload, *self._object.values(), error)
 
     def write(self, data: bytes) -> int:
         """Append bytes."""

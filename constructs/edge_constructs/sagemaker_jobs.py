@@ -12,12 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from edge_constructs.handler_kernel import Request, ResourceError, Response, content_id
 
-CLIENT = Config(retries={"mode": "standard", "total_max_attempts": 8})
 _ATTEMPTS = 9
 _LONGEST_NAME = 63
 _SUFFIX = len("-0123456789ab-9")
@@ -25,7 +23,20 @@ _BUSY = frozenset({"STARTING", "INPROGRESS", "STOPPING"})
 _DEAD = frozenset({"FAILED", "STOPPED"})
 # A job that is being stopped gives nothing to whoever comes now: what follows a cancelled creation starts another.
 _ENDING = _DEAD | {"STOPPING"}
-_THROTTLED = frozenset({"ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded"})
+# What the next poll asks again after: too many calls, or a fault of the service's own.
+_PASSING = frozenset(
+    {
+        "ThrottlingException",
+        "Throttling",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "InternalFailure",
+        "InternalError",
+        "InternalServerError",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+    }
+)
 _ABSENT = frozenset({"ResourceNotFound", "ResourceNotFoundException"})
 _RETIRED = "We are retiring"
 
@@ -96,7 +107,7 @@ class SageMakerJob:
         try:
             found = self._find(name)
         except ClientError as error:
-            if error.response["Error"]["Code"] in _THROTTLED:  # the next poll asks again
+            if error.response["Error"]["Code"] in _PASSING:
                 return Response(IsComplete=False)
             raise
         if found is None:

@@ -13,7 +13,7 @@ from edge_constructs.arns import object_arn, regional_arn
 from edge_constructs.compilation_job import CompilationJob
 from edge_constructs.key_use import ENCRYPTING, acknowledge_key, key_statement
 from edge_constructs.packaging_job import PackagingProperties
-from edge_constructs.sagemaker_access import job_provider, pass_role, sagemaker_role
+from edge_constructs.sagemaker_access import job_provider, pass_role, sagemaker_role, see_missing
 
 _MINUTES = 30
 # The framework waits a little longer than the handler, which knows the reason.
@@ -44,6 +44,7 @@ class SageMakerPackaging:
             jobs=f"edge-packaging-job/{family.lower()}",
             statements=[
                 iam.PolicyStatement(sid="ReadPackage", actions=["s3:GetObject"], resources=[packages]),
+                see_missing(packages),
                 pass_role(role),
                 *([key_statement(scope, "DecryptPackage", ["kms:Decrypt"], key)] if key else []),
             ],

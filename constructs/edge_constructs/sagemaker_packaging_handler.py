@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import boto3
 
 from edge_constructs.handler_kernel import Request, ResourceError, Response, complete, handle
-from edge_constructs.s3_objects import Readable, open_object, parse_uri, stored_sha256
-from edge_constructs.sagemaker_jobs import CLIENT, JobService, SageMakerJob, utc_now
+from edge_constructs.s3_objects import CLIENT, Readable, is_stored, parse_uri, stored_sha256
+from edge_constructs.sagemaker_jobs import JobService, SageMakerJob, utc_now
 
 _ECHOED = ("CompilationJobName", "ModelName", "ModelVersion")
 
@@ -89,10 +89,7 @@ def _spent(found: Mapping[str, Any], s3: Readable) -> bool:
     """Whether a completed job has no component, or its package went: its name finds it for ever, it never reruns."""
     if found.get("PresetDeploymentOutput", {}).get("Status") == "FAILED":
         return True
-    body = open_object(s3, *parse_uri(found["ModelArtifact"]))
-    if body is not None:
-        body.close()
-    return body is None
+    return not is_stored(s3, found["ModelArtifact"])
 
 
 def _package(found: Mapping[str, Any], request: Request, s3: Readable) -> dict[str, str]:
@@ -127,7 +124,7 @@ def _preset_failure(found: Mapping[str, Any], message: str, output: Mapping[str,
 
 @functools.cache
 def _handler() -> SageMakerJob:
-    return packaging_job(boto3.client("sagemaker", config=CLIENT), boto3.client("s3"))
+    return packaging_job(boto3.client("sagemaker", config=CLIENT), boto3.client("s3", config=CLIENT))
 
 
 def on_event(event: Mapping[str, Any], context: object) -> Response:

@@ -72,7 +72,7 @@ class Bucket:
     """Objects in memory by `bucket/key`.
 
     `written` lists the keys that appeared, `largest` is the most bytes that one request brought, `before_write` runs
-    before an object appears.
+    before an object appears, `body` makes the stream that GetObject answers.
     """
 
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -81,6 +81,7 @@ class Bucket:
     largest: int = 0
     page: int = 1000
     before_write: Callable[[str], None] = lambda _name: None
+    body: Callable[[bytes], Any] = io.BytesIO
 
     @property
     def client(self) -> Any:
@@ -101,7 +102,7 @@ class Bucket:
         if asked.get("IfMatch") not in {None, _etag(content)}:
             raise ServiceError("PreconditionFailed", 412)
         start = int(asked.get("Range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        return {"Body": io.BytesIO(content[start:]), "ContentLength": len(content) - start}
+        return {"Body": self.body(content[start:]), "ContentLength": len(content) - start, "ETag": _etag(content)}
 
     def _head(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         content = self._content(asked, missing="404")
@@ -165,10 +166,11 @@ def _etag(content: bytes) -> str:
 
 @dataclass
 class SigningService:
-    """KMS in memory: keys of NIST P-256 by the alias that they are used by."""
+    """KMS in memory: keys of NIST P-256 by the alias that they are used by, `unusable` those that answer an error."""
 
     keys: dict[str, EC] = field(default_factory=dict)
     signed: list[str] = field(default_factory=list)
+    unusable: dict[str, str] = field(default_factory=dict)
 
     def add(self, alias: str, kind: ECType = ECType.P_256) -> EC:
         return self.keys.setdefault(alias, EC.new_generate(kind))
@@ -196,6 +198,8 @@ class SigningService:
 
     def _key(self, asked: Mapping[str, Any]) -> EC:
         assert (asked["MessageType"], asked["SigningAlgorithm"]) == ("DIGEST", "ECDSA_SHA_256")
+        if asked["KeyId"] in self.unusable:
+            raise ServiceError(self.unusable[asked["KeyId"]], 409, "the key's state")
         if asked["KeyId"] not in self.keys:
             raise ServiceError("NotFoundException", 400)
         return self.keys[asked["KeyId"]]
@@ -230,7 +234,8 @@ PRESET = {"ComponentName": "dev.model", "ComponentVersion": "1.0.0"}
 class Jobs:
     """SageMaker's jobs in memory.
 
-    `errors` are raised by operation, the first first; `stranger` is found under every name that is not ours.
+    `errors` are raised by operation, the first first; `stranger` is found under every name that is not ours;
+    `gone` are the keys of outputs that went.
     """
 
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -238,6 +243,13 @@ class Jobs:
     errors: dict[str, list[tuple[str, int, str]]] = field(default_factory=dict)
     minutes: int = 0
     stranger: dict[str, Any] | None = None
+    gone: set[str] = field(default_factory=set)
+
+    def output(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """GetObject of what a job wrote."""
+        if asked["Key"] in self.gone:
+            raise ServiceError("NoSuchKey", 404)
+        return {"Body": io.BytesIO(b"package"), "ETag": "e"}
 
     def now(self) -> dt.datetime:
         return START + dt.timedelta(minutes=self.minutes)
@@ -312,14 +324,18 @@ class Case:
         self.jobs.jobs[job] |= {**self.done, self.status: status, **values}
 
 
+def _copied(_asked: Mapping[str, Any]) -> dict[str, Any]:
+    return {"CopyObjectResult": {"ETag": "e"}}
+
+
 def case_of(kind: str, monkeypatch: pytest.MonkeyPatch) -> Case:
     """SageMaker's jobs of one kind in memory, and the handler's entry points on them."""
     jobs = Jobs()
     client = client_of("sagemaker", jobs.operations(kind))
     common = {"JobName": "dev-digits-1-0", "TimeoutSeconds": "1800", "RoleArn": ROLE}
     if kind == "Compilation":
-        copies = client_of("s3", {"CopyObject": lambda _asked: {"CopyObjectResult": {"ETag": "e"}}})
-        handler = compilation_job_handler.compilation_job(client, copies, now=jobs.now)
+        compiled = client_of("s3", {"CopyObject": _copied, "GetObject": jobs.output})
+        handler = compilation_job_handler.compilation_job(client, compiled, now=jobs.now)
         module: Any = compilation_job_handler
         properties = common | {
             "ModelArchive": "s3://assets/abc.gz",
@@ -333,7 +349,7 @@ def case_of(kind: str, monkeypatch: pytest.MonkeyPatch) -> Case:
         }
         done: dict[str, Any] = {"ModelArtifacts": {"S3ModelArtifacts": "s3://artifacts/compiled/digits-rasp4b.tar.gz"}}
     else:
-        package = client_of("s3", {"GetObject": lambda _asked: {"Body": io.BytesIO(b"package")}})
+        package = client_of("s3", {"GetObject": jobs.output})
         handler = sagemaker_packaging_handler.packaging_job(client, package, now=jobs.now)
         module = sagemaker_packaging_handler
         properties = common | {

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ResponseStreamingError
 
 from edge_constructs import packaging_job_handler as handler
 from edge_constructs import s3_objects, source_reader
@@ -339,6 +339,68 @@ def test_a_source_that_changes_while_it_is_read_is_noticed(s3: Any, monkeypatch:
         handler.on_event(event(), None)
 
 
+class Breaking(io.BytesIO):
+    """An answer that breaks off after `most` bytes, as botocore tells it."""
+
+    def __init__(self, content: bytes, *, most: int = 200) -> None:
+        super().__init__(content)
+        self.most = most
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = self.most - self.tell()
+        if left <= 0:
+            raise ResponseStreamingError(error="connection reset")
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
+def test_an_answer_that_breaks_off_is_taken_up_where_it_broke(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    handler.on_event(event(), None)
+    expected = dict(s3.objects)
+    length = max(map(len, expected.values()))
+    s3.body = lambda content: Breaking(content, most=length // 3)
+    handler.on_event(event(), None)  # reads the package through
+    del s3.objects[PACKAGE]
+    monkeypatch.setattr(source_reader, "_BUFFER", 64)
+    handler.on_event(event(), None)  # and its source
+    assert s3.objects == expected
+
+
+def test_an_answer_that_always_breaks_off_fails_as_it_broke(s3: Any) -> None:
+    s3.body = lambda content: Breaking(content, most=0)
+    with pytest.raises(ResponseStreamingError, match="connection reset"):
+        handler.on_event(event(), None)
+    assert s3.written == []
+
+
+def test_another_object_is_not_the_rest_of_one_that_broke_off(s3: Any) -> None:
+    handler.on_event(event(), None)
+
+    def replace(content: bytes) -> Breaking:
+        s3.objects[PACKAGE] = b"another" * 1000
+        return Breaking(content, most=100)
+
+    s3.body = replace
+    with pytest.raises(ResourceError, match="changed while it was read"):
+        handler.on_event(event(), None)
+
+
+def test_an_upload_that_cannot_be_dropped_does_not_hide_why(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any, service_error: Any
+) -> None:
+    monkeypatch.setattr(s3_objects, "_PART", 1 << 10)
+    s3.objects[SOURCE] = zipped({"model.onnx": bytes(5000)})
+
+    def refuse(_asked: Any) -> Any:
+        raise service_error("AccessDenied", 403)
+
+    monkeypatch.setattr(s3, "_abort", refuse)
+    job = handler.EdgePackagingJob(s3.client, s3.client)
+    monkeypatch.setattr(handler, "_handler", lambda: job)
+    with pytest.raises(ResourceError, match=r"has model digest .* synth declared"):
+        handler.on_event(event(Files=None), None)
+    assert "upload-0 of s3://artifacts/models/digits-1.0.tar.gz stays" in caplog.text
+
+
 @pytest.mark.parametrize("damage", ["nonsense", "flipped", "model", "version"])
 def test_another_package_under_the_key_is_never_overwritten(damage: str, s3: Any) -> None:
     handler.on_event(event(), None)
@@ -374,6 +436,19 @@ def test_a_newer_key_signs_anew_and_takes_what_the_former_signed(s3: Any, kms: A
     assert s3.objects[SIGNATURE] == kept
     handler.on_event(event("Update", SigningKeys=[NEWER, KEY], ModelArtifact="s3://artifacts/other.tar.gz"), None)
     assert kms.signed == [KEY, NEWER]
+
+
+@pytest.mark.parametrize("state", ["DisabledException", "KMSInvalidStateException"])
+def test_a_key_that_cannot_be_used_does_not_hide_that_another_signed(state: str, s3: Any, kms: Any) -> None:
+    handler.on_event(event(), None)
+    kept = s3.objects[SIGNATURE]
+    kms.add(NEWER)
+    kms.unusable = {NEWER: state}
+    handler.on_event(event("Update", SigningKeys=[NEWER, KEY]), None)
+    assert s3.objects[SIGNATURE] == kept
+    kms.unusable = {KEY: state}
+    with pytest.raises(ResourceError, match=rf"signing-1: {state} the key's state\. Enable that key"):
+        handler.on_event(event("Update", SigningKeys=[NEWER, KEY]), None)
 
 
 def test_a_key_that_still_is_needed_cannot_be_left_out(kms: Any) -> None:

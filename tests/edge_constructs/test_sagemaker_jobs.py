@@ -33,6 +33,21 @@ def test_a_replayed_event_finds_the_job_that_it_started(case: Case) -> None:
     assert len(case.jobs.jobs) == 1
 
 
+def test_a_completed_job_whose_output_went_is_run_again(case: Case) -> None:
+    job = case.create()
+    case.end(job)
+    assert case.create() == job
+    case.jobs.gone = {"compiled/digits-rasp4b.tar.gz", "models/digits-1.0.tar.gz"}
+    assert case.create() == f"{job}-2"
+
+
+@pytest.mark.parametrize("case", ["Compilation"], indirect=True)
+@pytest.mark.parametrize("value", [{}, {"S3Uri": ""}, {"S3Uri": ["s3://artifacts/x"]}])
+def test_an_input_without_an_address_is_named(value: dict[str, Any], case: Case) -> None:
+    with pytest.raises(ResourceError, match=r"property InputConfig\.S3Uri: an s3:// address is expected"):
+        case.create(InputConfig=value)
+
+
 def test_a_replay_beside_this_event_is_the_same_job(case: Case) -> None:
     case.jobs.errors[f"Create{case.kind}Job"] = [("ResourceInUse", 400, "in use")]
     assert case.create().startswith("dev-digits-1-0-")
@@ -73,9 +88,12 @@ def test_names_run_out_with_a_reason(case: Case) -> None:
         case.create()
 
 
-def test_a_throttled_poll_asks_again_and_any_other_error_fails(case: Case) -> None:
+@pytest.mark.parametrize(
+    "passing", [("ThrottlingException", 400), ("InternalFailure", 500), ("ServiceUnavailable", 503)]
+)
+def test_a_poll_asks_again_after_what_passes_and_any_other_error_fails(passing: tuple[str, int], case: Case) -> None:
     job = case.create()
-    case.jobs.errors[f"Describe{case.kind}Job"] = [("ThrottlingException", 400, "slow down")]
+    case.jobs.errors[f"Describe{case.kind}Job"] = [(*passing, "not now")]
     assert case.poll(job) == {"IsComplete": False}
     case.jobs.errors[f"Describe{case.kind}Job"] = [("AccessDeniedException", 400, "no")]
     with pytest.raises(ClientError, match="AccessDenied"):

@@ -76,6 +76,9 @@ def test_compilation(mode: str, stacks: dict[str, Any], allows: Any) -> None:
         (handler, "sagemaker:StopCompilationJob", f"{JOBS}:compilation-job/test-digits-2-0-0123456789ab"),
         (handler, "s3:GetObject", archive),
         (handler, "s3:PutObject", source),
+        # Whether a completed job's output is still there; without the list a missing key would answer 403.
+        (handler, "s3:GetObject", f"{output}/digits-rasp4b.tar.gz"),
+        (handler, "s3:ListBucket", ARTIFACTS),
         (neo, "s3:GetObject", source),
         (neo, "s3:PutObject", f"{output}/digits-rasp4b.tar.gz"),
         (neo, "s3:ListBucket", ARTIFACTS),
@@ -156,6 +159,7 @@ def test_sagemakers_packaging(stacks: dict[str, Any], allows: Any) -> None:
         (handler, "sagemaker:DescribeEdgePackagingJob", f"{JOBS}:{name.replace('1-0', '2-0')}"),
         (handler, "sagemaker:StopEdgePackagingJob", f"{JOBS}:{name.replace('1-0', '2-0')}"),
         (handler, "s3:GetObject", f"{packages}/digits-1.0.tar.gz"),
+        (handler, "s3:ListBucket", ARTIFACTS),
         (service, "s3:GetObject", f"{compiled}/digits-rasp4b.tar.gz"),
         (service, "s3:PutObject", f"{packages}/digits-1.0.tar.gz"),
         (service, "greengrass:CreateComponentVersion", component),
