@@ -100,9 +100,8 @@ def test_deploy_device_destroy_and_deploy_again(aws: EmbeddedAws, tmp_path: Path
 
     refused = make(aws, "deploy", "dev", "--approve")
     assert (refused.returncode, stacks(aws)) == (2, set())
-    (alias,) = (
-        item for item in aws.client("kms").list_aliases()["Aliases"] if item["AliasName"].startswith("alias/dev-")
-    )
+    aliases = aws.client("kms").list_aliases()["Aliases"]
+    (alias,) = (item for item in aliases if item["AliasName"].startswith("alias/dev-"))
     command = f"aws kms delete-alias --alias-name {alias['AliasName']} --region {REGION}"
     assert f"  {command}  # of key {alias['TargetKeyId']}" in refused.stderr
     assert f"  {command}" in destroyed
