@@ -14,6 +14,7 @@ from operations.deploy import deploy, deploy_pipeline
 from operations.errors import OperationError, RefusedError
 from operations.target import ROOT, load_target
 from operations.verify import VerificationError
+from stacks.environment import EnvironmentFileError
 
 
 def never(arguments: Sequence[str]) -> None:
@@ -329,3 +330,15 @@ def test_an_alias_of_the_stack_is_no_obstacle(bootstrapped: Any, status: str) ->
     target = holding(bootstrapped, status, (alias, "IMPORT_COMPLETE"))
     deploy(target, cdk=lambda arguments: calls.append(list(arguments)), approved=False)
     assert calls == [["deploy", "dev/*"]]
+
+
+def test_accounts_are_bootstrapped_with_the_policy_of_their_partition() -> None:
+    regions = {f"EDGE_{name}_REGION": "cn-north-1" for name in ("DELIVERY", "DEV", "STAGING", "PROD")}
+    trusting = [line for line in bootstrap_lines({**ACCOUNTS, **regions}) if "--trust" in line]
+    assert len(trusting) == 2
+    assert all(line.endswith(" arn:aws-cn:iam::aws:policy/AdministratorAccess") for line in trusting)
+
+
+def test_accounts_of_another_partition_than_the_pipelines_are_not_bootstrapped_for_it() -> None:
+    with pytest.raises(EnvironmentFileError, match=r"prod in cn-north-1 \(aws-cn\)"):
+        list(bootstrap_lines({**ACCOUNTS, "EDGE_PROD_REGION": "cn-north-1"}))
