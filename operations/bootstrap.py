@@ -10,13 +10,14 @@ from botocore.exceptions import ClientError
 
 from operations.errors import RefusedError, code_of
 from operations.target import ENVIRONMENTS, ROOT, account_variable
-from stacks.delivery_settings import Delivery, load_delivery
+from stacks.delivery_settings import Delivery, check_partition, load_delivery
 from stacks.environment import DOCUMENTATION_ACCOUNT, load_environment
+from stacks.partition import partition_of
 
 # Of the CDK's default bootstrap stack; its version is how one sees that there is one.
 BOOTSTRAP_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
-# What CloudFormation may do for the CDK in an account; the CDK's default, too, where no account is trusted.
-EXECUTION_POLICY = "arn:aws:iam::aws:policy/AdministratorAccess"
+# What CloudFormation may do for the CDK in an account, after the partition; its default, too, with no account trusted.
+EXECUTION_POLICY = "iam::aws:policy/AdministratorAccess"
 
 
 def bootstrap_command(account: str, region: str, *, trusted: str | None = None) -> str:
@@ -24,7 +25,8 @@ def bootstrap_command(account: str, region: str, *, trusted: str | None = None) 
     command = f"node_modules/.bin/cdk bootstrap aws://{account}/{region}"
     if trusted in {None, account}:
         return command
-    return f"{command} --trust {trusted} --cloudformation-execution-policies {EXECUTION_POLICY}"
+    policy = f"arn:{partition_of(region)}:{EXECUTION_POLICY}"
+    return f"{command} --trust {trusted} --cloudformation-execution-policies {policy}"
 
 
 def check_bootstrapped(ssm: Any, *, name: str, account: str, region: str, command: str) -> None:
@@ -60,8 +62,12 @@ def bootstrap_lines(variables: Mapping[str, str]) -> Iterator[str]:
     """
     delivery = load_told_delivery(variables)
     places = {(delivery.account, delivery.region): "the pipeline"}
-    for name in delivery.environments:
-        environment = load_environment(ENVIRONMENTS / f"{name}.toml", variables=variables)
+    environments = [
+        load_environment(ENVIRONMENTS / f"{name}.toml", variables=variables) for name in delivery.environments
+    ]
+    check_partition(delivery, environments)
+    for environment in environments:
+        name = environment.name
         # A pipeline keeps copies of its artifacts, in its own account, in every region that it deploys to.
         for account, why in {delivery.account: f"artifacts for {name}", environment.account: name}.items():
             place = (account, environment.region)

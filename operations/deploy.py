@@ -12,6 +12,7 @@ from operations.cdk import Cdk
 from operations.declared import ROLLOUT, groups_of
 from operations.errors import OperationError, RefusedError
 from operations.greengrass import core_devices
+from operations.signing_aliases import check_signing_aliases
 from operations.target import PROTECTED, Say, Target
 from operations.verify import VerificationError, verify
 from stacks.delivery_settings import DOCUMENTATION_CONNECTION
@@ -46,6 +47,7 @@ def deploy(target: Target, *, cdk: Cdk, approved: bool, verifying: Verify | None
         command=bootstrap_command(environment.account, environment.region),
     )
     target.check_idle()
+    check_signing_aliases(target)
     options = ["--require-approval=never"] if approved else []
     if kept := _kept_buckets(target):
         target.say(f"taking back what a former deployment left: {', '.join(kept)}")
@@ -83,7 +85,7 @@ def _verify(target: Target, check: Verify, *, first: bool) -> None:
 def _kept_buckets(target: Target) -> list[str]:
     """Buckets that outlived their stack: CloudFormation would not make them again, but takes them in as they are."""
     environment = target.environment
-    if target.stack_status(target.stack_names[0]) not in {None, "REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE"}:
+    if not target.is_to_be_made(target.stack_names[0]):
         return []
     return [name for name in (environment.capture_bucket, environment.artifact_bucket) if bucket_exists(target, name)]
 

@@ -13,6 +13,7 @@ from operations.certificates import release_policy, release_thing
 from operations.errors import RefusedError, tolerating
 from operations.greengrass import core_devices, delete_deployment, deployments_of_group, pages, wait_for_devices
 from operations.prune import carry_out, plan_pruning
+from operations.signing_aliases import delete_alias_command
 from operations.target import PROTECTED, Target
 
 DEVICE_SECONDS = 600.0
@@ -79,7 +80,7 @@ def destroy(
     for line in plan.lines():
         target.say(line)
     carry_out(target, plan)
-    for line in _farewell(kept):
+    for line in _farewell(kept, environment.region):
         target.say(line)
 
 
@@ -145,16 +146,21 @@ def _resources(target: Target, stack: str) -> list[Mapping[str, Any]]:
     return [item for item in summaries if item.get("PhysicalResourceId")]
 
 
-def _farewell(kept: list[Kept]) -> list[str]:
+def _farewell(kept: list[Kept], region: str) -> list[str]:
     if not kept:
         return ["destroyed; nothing was kept"]
-    lines = ["destroyed; kept, because they hold data:"]
+    lines = ["destroyed; kept, because they hold data or sign packages:"]
     lines += [f"  {resource.type}  {resource.id}" for resource in kept]
-    lines.append("The next deploy takes buckets back as they are. To be rid of one with all it holds, for good:")
-    buckets = [resource.id for resource in kept if resource.type == "AWS::S3::Bucket"]
-    for name in buckets:
+    if aliases := [resource.id for resource in kept if resource.type == "AWS::KMS::Alias"]:
         lines.append(
+            "The next deploy cannot make an alias that is there, and tells how to keep its key. For a new key:"
+        )
+        lines += [f"  {delete_alias_command(alias, region)}" for alias in aliases]
+    if buckets := [resource.id for resource in kept if resource.type == "AWS::S3::Bucket"]:
+        lines.append("The next deploy takes buckets back as they are. To be rid of one with all it holds, for good:")
+        lines += [
             f'  .venv/bin/python -c \'import boto3; b = boto3.resource("s3").Bucket("{name}"); '
             "b.object_versions.delete(); b.delete()'"
-        )
+            for name in buckets
+        ]
     return lines

@@ -96,6 +96,10 @@ class Target:
         stack = self._stack(name)
         return None if stack is None else str(stack["StackStatus"])
 
+    def is_to_be_made(self, name: str) -> bool:
+        """Whether the CDK would make the stack anew: there is none, or a first deployment failed."""
+        return self.stack_status(name) in {None, "REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE"}
+
     def stack_outputs(self, name: str) -> dict[str, str]:
         """The outputs of a stack, none where there is no such stack."""
         stack = self._stack(name) or {}

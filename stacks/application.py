@@ -17,7 +17,7 @@ from edge_package import PackageError
 from edge_recipe import RecipeError
 from stacks.components import ROOT
 from stacks.delivery import DeliveryStack
-from stacks.delivery_settings import Delivery, load_delivery
+from stacks.delivery_settings import Delivery, check_partition, load_delivery
 from stacks.environment import (
     DISCONTINUED,
     DOCUMENTATION_ACCOUNT,
@@ -72,6 +72,8 @@ def build_app(
     delivery = _delivery(root, variables)
     if delivery is not None and wanted is None:
         _check_deliverable([one for one in environments if one.name in delivery.environments])
+    if delivery is not None:
+        check_partition(delivery, [one for one in environments if wanted in {None, one.name}])
     stages = {
         environment.name: EnvironmentStage(
             app,

@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from stacks.environment import DEFAULT_REGION, DOCUMENTATION_ACCOUNT
+from stacks.environment import DEFAULT_REGION, DOCUMENTATION_ACCOUNT, Environment
+from stacks.partition import partition_of
 from stacks.settings_file import EnvironmentFileError, read_settings, repeated, validate
 
 # What a pipeline is synthesised with that has no connection of its own; it connects to nothing.
@@ -58,7 +59,7 @@ class Delivery:
 
     def verify_role_arn(self, environment: str) -> str:
         """ARN of `verify_role`."""
-        return f"arn:aws:iam::{self.account}:role/{self.verify_role(environment)}"
+        return f"arn:{partition_of(self.region)}:iam::{self.account}:role/{self.verify_role(environment)}"
 
     def commit_parameter(self, environment: str) -> str:
         """The SSM parameter that holds the commit that passed verification in an environment last."""
@@ -93,6 +94,26 @@ def load_delivery(path: Path, *, variables: Mapping[str, str] | None = None) -> 
     delivery = validate(_TYPE, document, strict=True, source=str(path))
     _check(delivery, path)
     return delivery
+
+
+def check_partition(delivery: Delivery, environments: Iterable[Environment]) -> None:
+    """See that the environments' accounts can trust the pipeline's; one in nobody's account delivers nothing.
+
+    Raises:
+        EnvironmentFileError: one of them lies in another partition.
+    """
+    partition = partition_of(delivery.region)
+    elsewhere = [
+        f"{one.name} in {one.region} ({partition_of(one.region)})"
+        for one in environments
+        if one.name in delivery.environments and partition_of(one.region) != partition
+    ]
+    if elsewhere and delivery.account != DOCUMENTATION_ACCOUNT:
+        raise EnvironmentFileError(
+            f"delivery.toml: environments: those of the pipeline's partition are expected, {partition}, as "
+            f"EDGE_DELIVERY_REGION is {delivery.region}, but there is {', '.join(elsewhere)}: no account trusts one of "
+            "another partition: choose other regions, or take it out of delivery.toml and deploy it with `make deploy`"
+        )
 
 
 def _check(delivery: Delivery, path: Path) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def deployed_model(environment: Environment, model: ModelFolder) -> ComponentSou
         _SAGEMAKER if environment.edge_manager == "sagemaker" else "",
         environment.compilation.name if environment.compilation else "",
         architecture,
+        _encrypted_with(environment),
     ]
     variant = "-".join(word for word in words if word)
     return model_component(model, made=made_of(environment, model), variant=variant, architecture=architecture)
@@ -60,8 +62,18 @@ def made_of(environment: Environment, model: ModelFolder) -> str:
     words = [
         _SAGEMAKER if environment.edge_manager == "sagemaker" else "",
         compilation_key(model, settings) if settings else "",
+        _encrypted_with(environment),
     ]
     return "-".join(word for word in words if word)
+
+
+def _encrypted_with(environment: Environment) -> str:
+    """Stands for the key that encrypts packages; blank without one.
+
+    A package is written once and stays under the key that it was written with, which its readers lose with the setting.
+    """
+    key = environment.packaging.kms_key_id
+    return f"kms{hashlib.sha256(key.encode()).hexdigest()[:8]}" if key else ""
 
 
 def model_prefix(environment: Environment, model: ModelFolder) -> str:

@@ -12,8 +12,8 @@ from constructs import IConstruct
 
 from edge_constructs.acknowledge import acknowledge
 
-_BUCKET = r"(<Artifacts[A-Z0-9]*\.Arn>|arn:aws:s3:::edge-delivery-support-[a-z0-9-]+)"
-_HERE = r"arn:aws:(logs|codebuild):[a-z0-9-]+:\d{12}"
+_BUCKET = r"(<Artifacts[A-Z0-9]*\.Arn>|arn:aws[a-z-]*:s3:::edge-delivery-support-[a-z0-9-]+)"
+_HERE = r"arn:aws[a-z-]*:(logs|codebuild):[a-z0-9-]+:\d{12}"
 # Where a finding is found and its id, and why it is accepted; what matches nothing here fails the synthesis.
 REASONS = {
     rf".*/Role/DefaultPolicy/Resource IAM5\[Resource::{_BUCKET}/\*\]": (

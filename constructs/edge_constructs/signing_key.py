@@ -13,6 +13,9 @@ from edge_constructs.acknowledge import acknowledge
 from edge_constructs.arns import regional_arn
 from edge_constructs.custom_resource import CustomResourceProvider
 
+# Not when a first deployment fails: nothing is signed yet, and the next one would fail on the alias.
+_KEPT = cdk.RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
+
 
 class SigningKey(Construct):
     """A KMS key that signs packages; devices hold its public half. It is kept when its stack goes.
@@ -31,10 +34,10 @@ class SigningKey(Construct):
             description=f"Signs model packages as {alias_name}.",
             key_spec=kms.KeySpec.ECC_NIST_P256,
             key_usage=kms.KeyUsage.SIGN_VERIFY,
-            removal_policy=cdk.RemovalPolicy.RETAIN,
+            removal_policy=_KEPT,
         )
         # Kept as well: a rollback of another stack must still find the key that it signed with.
-        self.key.add_alias(alias_name).apply_removal_policy(cdk.RemovalPolicy.RETAIN)
+        self.key.add_alias(alias_name).apply_removal_policy(_KEPT)
 
 
 class SigningPublicKeys(Construct):

@@ -14,6 +14,7 @@ from operations.deploy import deploy, deploy_pipeline
 from operations.errors import OperationError, RefusedError
 from operations.target import ROOT, load_target
 from operations.verify import VerificationError
+from stacks.environment import EnvironmentFileError
 
 
 def never(arguments: Sequence[str]) -> None:
@@ -253,3 +254,91 @@ def test_every_place_is_bootstrapped_once_and_trusts_the_pipeline() -> None:
         "# prod: with credentials of 666677778888",
         f"node_modules/.bin/cdk bootstrap aws://666677778888/eu-west-1 {trust}",
     ]
+
+
+def kept_alias(account: Any) -> tuple[str, str]:
+    """The signing key's alias as a former stack left it, and its key's id."""
+    kms = account.aws.client("kms")
+    key = kms.create_key(KeySpec="ECC_NIST_P256", KeyUsage="SIGN_VERIFY")["KeyMetadata"]["KeyId"]
+    (alias,) = account.target.environment.signing_aliases
+    kms.create_alias(AliasName=alias, TargetKeyId=key)
+    return alias, key
+
+
+def holding(account: Any, status: str, *resources: tuple[str, str]) -> Any:
+    """The account's target, whose stack Fleet has a status and holds aliases, each with a status of its own."""
+    cloudformation = account.aws.client("cloudformation")
+    fleet = f"{account.namespace}-Fleet"
+
+    def describe(**arguments: Any) -> Any:
+        if arguments["StackName"] != fleet:
+            message = f"Stack with id {arguments['StackName']} does not exist"
+            raise ClientError({"Error": {"Code": "ValidationError", "Message": message}}, "DescribeStacks")
+        return {"Stacks": [{"StackName": fleet, "StackStatus": status}]}
+
+    class Pages:
+        def paginate(self, **arguments: Any) -> list[Any]:
+            assert arguments == {"StackName": fleet}
+            made = [
+                {"ResourceType": "AWS::KMS::Alias", "PhysicalResourceId": alias, "ResourceStatus": state}
+                for alias, state in resources
+            ]
+            return [{"StackResourceSummaries": made}]
+
+    cloudformation.describe_stacks = describe
+    cloudformation.get_paginator = {"list_stack_resources": Pages()}.__getitem__
+    client = account.aws.client
+    return replace(account.target, client=lambda name: cloudformation if name == "cloudformation" else client(name))
+
+
+def refusal(target: Any) -> str:
+    with pytest.raises(RefusedError) as refused:
+        deploy(target, cdk=never, approved=True)
+    return str(refused.value)
+
+
+def test_an_alias_that_outlived_its_stack_is_refused_with_the_ways_out(bootstrapped: Any) -> None:
+    alias, key = kept_alias(bootstrapped)
+    message = refusal(bootstrapped.target)
+    assert message.startswith(f"{alias}: is there, but does not belong to {bootstrapped.namespace}-Fleet")
+    command = f"aws kms delete-alias --alias-name {alias} --region us-east-1"
+    assert f"\n  {command}  # of key {key}\n" in message
+    assert "cdk import dev/Fleet --context=env=dev\nwith the key's id" in message
+    bootstrapped.aws.client("kms").delete_alias(AliasName=alias)
+    assert run(bootstrapped) == [["deploy", "dev/*", "--import-existing-resources"]]
+
+
+@pytest.mark.parametrize(
+    ("status", "resource"),
+    [("ROLLBACK_COMPLETE", "CREATE_COMPLETE"), ("UPDATE_COMPLETE", "DELETE_SKIPPED")],
+)
+def test_an_alias_that_the_stack_left_behind_is_refused(bootstrapped: Any, status: str, resource: str) -> None:
+    alias, _key = kept_alias(bootstrapped)
+    assert refusal(holding(bootstrapped, status, (alias, resource))).startswith(f"{alias}: is there")
+
+
+def test_an_alias_of_another_key_of_the_stack_does_not_excuse_one(bootstrapped: Any) -> None:
+    alias, _key = kept_alias(bootstrapped)
+    other = holding(bootstrapped, "UPDATE_COMPLETE", (f"{alias}-other", "CREATE_COMPLETE"))
+    assert refusal(other).startswith(f"{alias}: is there")
+
+
+@pytest.mark.parametrize("status", ["CREATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE"])
+def test_an_alias_of_the_stack_is_no_obstacle(bootstrapped: Any, status: str) -> None:
+    alias, _key = kept_alias(bootstrapped)
+    calls: list[list[str]] = []
+    target = holding(bootstrapped, status, (alias, "IMPORT_COMPLETE"))
+    deploy(target, cdk=lambda arguments: calls.append(list(arguments)), approved=False)
+    assert calls == [["deploy", "dev/*"]]
+
+
+def test_accounts_are_bootstrapped_with_the_policy_of_their_partition() -> None:
+    regions = {f"EDGE_{name}_REGION": "cn-north-1" for name in ("DELIVERY", "DEV", "STAGING", "PROD")}
+    trusting = [line for line in bootstrap_lines({**ACCOUNTS, **regions}) if "--trust" in line]
+    assert len(trusting) == 2
+    assert all(line.endswith(" arn:aws-cn:iam::aws:policy/AdministratorAccess") for line in trusting)
+
+
+def test_accounts_of_another_partition_than_the_pipelines_are_not_bootstrapped_for_it() -> None:
+    with pytest.raises(EnvironmentFileError, match=r"prod in cn-north-1 \(aws-cn\)"):
+        list(bootstrap_lines({**ACCOUNTS, "EDGE_PROD_REGION": "cn-north-1"}))

@@ -208,3 +208,23 @@ def test_what_outlives_its_stack_is_listed_with_the_way_to_be_rid_of_it(account:
     command = account.said[-1].partition("-c '")[2].removesuffix("'")
     compile(command, "what a person is told to run", "exec")
     assert f'Bucket("{bucket}")' in command
+
+
+def test_a_kept_signing_key_is_told_with_the_command_that_takes_its_alias_away(account: Any) -> None:
+    (alias,) = account.target.environment.signing_aliases
+    kept = {"DeletionPolicy": "RetainExceptOnCreate", "UpdateReplacePolicy": "Retain"}
+    key = {"Type": "AWS::KMS::Key", "Properties": {"KeySpec": "ECC_NIST_P256", "KeyUsage": "SIGN_VERIFY"}, **kept}
+    named = {"Type": "AWS::KMS::Alias", "Properties": {"AliasName": alias, "TargetKeyId": {"Ref": "Key"}}, **kept}
+    key["Properties"] |= {"KeyPolicy": {"Version": "2012-10-17", "Statement": []}}  # type: ignore[operator]
+    name = f"{account.namespace}-Fleet"
+    cloudformation = account.aws.client("cloudformation")
+    cloudformation.create_stack(StackName=name, TemplateBody=json.dumps({"Resources": {"Key": key, "Alias": named}}))
+    cloudformation.get_waiter("stack_create_complete").wait(
+        StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 20}
+    )
+    run(account)
+    told = account.said[account.said.index("destroyed; kept, because they hold data or sign packages:") :]
+    assert f"  AWS::KMS::Alias  {alias}" in told
+    assert any(line.startswith("  AWS::KMS::Key  ") for line in told)
+    assert told[-1] == f"  aws kms delete-alias --alias-name {alias} --region us-east-1"
+    assert not any("buckets" in line for line in told)

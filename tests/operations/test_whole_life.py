@@ -98,6 +98,15 @@ def test_deploy_device_destroy_and_deploy_again(aws: EmbeddedAws, tmp_path: Path
     assert aws.client("ssm").describe_parameters(ParameterFilters=LAST_GOOD)["Parameters"] == []
     aws.client("s3").put_object(Bucket=kept, Key="sme-capture/evidence", Body=b"kept")
 
+    refused = make(aws, "deploy", "dev", "--approve")
+    assert (refused.returncode, stacks(aws)) == (2, set())
+    aliases = aws.client("kms").list_aliases()["Aliases"]
+    (alias,) = (item for item in aliases if item["AliasName"].startswith("alias/dev-"))
+    command = f"aws kms delete-alias --alias-name {alias['AliasName']} --region {REGION}"
+    assert f"  {command}  # of key {alias['TargetKeyId']}" in refused.stderr
+    assert f"  {command}" in destroyed
+    aws.client("kms").delete_alias(AliasName=alias["AliasName"])
+
     again = done(make(aws, "deploy", "dev", "--approve"))
     assert "taking back what a former deployment left" in again
     assert {component["componentName"] for component in components(aws)} == deployed

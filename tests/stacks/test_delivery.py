@@ -482,3 +482,41 @@ def test_a_wrong_file_is_refused(write: Callable[[str, str], Path], before: str,
 def test_a_connection_that_is_none_is_refused(write: Callable[[str, str], Path]) -> None:
     with pytest.raises(EnvironmentFileError, match=r"the ARN of a connection is expected, .*, got 'github'"):
         load_delivery(write("main", "main"), variables={"EDGE_DELIVERY_CONNECTION": "github"})
+
+
+def in_regions(delivery: str, **regions: str) -> dict[str, str]:
+    """`ACCOUNTS` with the pipeline and each environment in a region."""
+    told = {f"EDGE_{name.upper()}_REGION": region for name, region in regions.items()}
+    return {**ACCOUNTS, "EDGE_DELIVERY_REGION": delivery, **told}
+
+
+CHINA = in_regions("cn-north-1", dev="cn-north-1", staging="cn-north-1", prod="cn-northwest-1")
+
+
+def test_a_pipeline_of_another_partition_is_trusted_by_its_arn_there(tmp_path: Path) -> None:
+    build_app(outdir=str(tmp_path), variables=CHINA).synth()
+    (fleet,) = (tmp_path / "assembly-staging").glob("*Fleet*.template.json")
+    text = fleet.read_text(encoding="utf-8")
+    trusted = set(re.findall(r"arn:[a-z-]+:iam::\d+:role/edge-delivery-verify-[a-z]+", text))
+    assert trusted == {"arn:aws-cn:iam::444455556666:role/edge-delivery-verify-staging"}
+
+
+@pytest.mark.parametrize("context", [{}, {"env": "prod"}])
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        (
+            in_regions("us-east-1", dev="us-east-1", staging="us-east-1", prod="cn-north-1"),
+            r"partition are expected, aws, as .* us-east-1, but there is prod in cn-north-1 \(aws-cn\): .*take it out",
+        ),
+        (
+            in_regions("us-gov-west-1", dev="us-gov-west-1", staging="us-gov-east-1", prod="eu-west-1"),
+            r"expected, aws-us-gov, .* but there is prod in eu-west-1 \(aws\)",
+        ),
+    ],
+)
+def test_an_environment_of_another_partition_is_refused(
+    variables: dict[str, str], message: str, context: dict[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(EnvironmentFileError, match=message):
+        build_app(context=context, outdir=str(tmp_path), variables=variables)

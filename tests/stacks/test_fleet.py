@@ -128,3 +128,11 @@ def test_every_device_is_a_thing_and_a_member_of_the_group(fleet: dict[str, Any]
     (member,) = resources(fleet, "Custom::ThingGroupMembership").values()
     assert (member["Properties"]["ThingGroupName"], member["Properties"]["ThingName"]) == ("dev-fleet", "dev-device-1")
     assert {group, *things} <= set(member["DependsOn"])
+
+
+def test_signing_keys_are_kept_unless_the_first_deployment_fails(fleet: dict[str, Any], resources: Resources) -> None:
+    kept = [*resources(fleet, "AWS::KMS::Key").values(), *resources(fleet, "AWS::KMS::Alias").values()]
+    assert len(kept) == 2
+    for resource in kept:
+        assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
+        assert resource["UpdateReplacePolicy"] == "Retain"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -57,3 +58,24 @@ def test_no_version_stands_for_two_contents_in_any_combination(synthesise_texts:
     inference = {version for component, version in contents if component.endswith("ImageClassification")}
     assert len(inference) == len(MODES), "inference knows the mode alone"
     assert len({version for component, version in contents if component.endswith(".Agent")}) == 1
+
+
+def test_another_key_makes_another_package_and_version_and_none_changes_nothing(synthesise_texts: Any) -> None:
+    keys = ['kms_key_id = ""', 'kms_key_id = "alias/packages"', 'kms_key_id = "alias/others"']
+    texts = [BOTH_MODELS, *(f"{BOTH_MODELS}[packaging]\n{key}\n" for key in keys)]
+    made = [
+        [(name, version, content) for name, version, content in versions(stacks) if ".model." in name]
+        for stacks in synthesise_texts(*texts)
+    ]
+    plain, blank, first, second = made
+    assert blank == plain
+    assert len({(name, version) for found in (plain, first, second) for name, version, _ in found}) == 3 * len(plain)
+    folders = [[re.findall(r"s3://[^/]+/(models/[^\"]+)/", content) for *_, content in found] for found in made[1:]]
+    without, *encrypted = folders
+    assert all(folder.count("/") == 2 for model in without for folder in model), "as it was before there were keys"
+    for found in encrypted:
+        key = {folder.rpartition("/")[2] for model in found for folder in model}
+        assert len(key) == 1, "one setting, one folder"
+        parents = [[folder.rpartition("/")[0] for folder in model] for model in found]
+        assert parents == without
+    assert encrypted[0] != encrypted[1]
